@@ -1,0 +1,102 @@
+// Module-level functions: configuration, threads, and the parts that tests look at alone.
+#include <array>
+#include <string_view>
+
+#include "bindings/handle.h"
+#include "core/random.h"
+
+namespace chainrule::python {
+namespace {
+
+py::object epoch_permutation(std::uint64_t seed, std::uint64_t epoch, std::size_t n) {
+  const std::vector<std::size_t> order = permutation(seed, epoch, n);
+  npy_intp dims[1] = {static_cast<npy_intp>(n)};
+  auto array = py::reinterpret_steal<py::object>(PyArray_SimpleNew(1, dims, NPY_INT64));
+  if (!array) throw py::error_already_set();
+  auto* const data = static_cast<std::int64_t*>(PyArray_DATA(as_array(array)));
+  for (std::size_t i = 0; i < n; ++i) data[i] = static_cast<std::int64_t>(order[i]);
+  return array;
+}
+
+std::uint32_t word(const py::sequence& words, std::size_t i) {
+  return py::cast<std::uint32_t>(py::object(words[i]));
+}
+
+py::tuple philox(const py::sequence& key, const py::sequence& counter) {
+  if (key.size() != 2 || counter.size() != 4)
+    throw py::value_error("philox4x32 takes a key of 2 and a counter of 4 words");
+  const PhiloxBlock block =
+      philox4x32({word(key, 0), word(key, 1)},
+                 {word(counter, 0), word(counter, 1), word(counter, 2), word(counter, 3)});
+  return py::make_tuple(block[0], block[1], block[2], block[3]);
+}
+
+template <class T>
+void run_elementary(ElementaryFunction function, PyArrayObject* out, PyArrayObject* x) {
+  kernels<T>().elementary(function, static_cast<T*>(PyArray_DATA(out)),
+                          static_cast<const T*>(PyArray_DATA(x)), PyArray_SIZE(x));
+}
+
+py::object elementary(const std::string& name, const py::object& x) {
+  std::size_t which = 0;
+  while (which < std::size(kElementaryNames) && kElementaryNames[which] != name) ++which;
+  if (which == std::size(kElementaryNames))
+    throw py::value_error("unknown elementary function '" + name + "'");
+  if (!PyArray_Check(x.ptr()) || !PyArray_ISCARRAY_RO(as_array(x)) ||
+      (PyArray_TYPE(as_array(x)) != NPY_FLOAT && PyArray_TYPE(as_array(x)) != NPY_DOUBLE))
+    throw py::type_error("x must be a C-contiguous float32 or float64 array");
+  auto out = py::reinterpret_steal<py::object>(PyArray_NewLikeArray(as_array(x), NPY_CORDER, nullptr, 0));
+  if (!out) throw py::error_already_set();
+  const auto function = static_cast<ElementaryFunction>(which);
+  if (PyArray_TYPE(as_array(x)) == NPY_FLOAT)
+    run_elementary<float>(function, as_array(out), as_array(x));
+  else
+    run_elementary<double>(function, as_array(out), as_array(x));
+  return out;
+}
+
+void set_threads(int n) {
+  if (n < 1 || n > kMaxThreads)
+    throw py::value_error("n is " + std::to_string(n) + ", expected 1 ... " +
+                          std::to_string(kMaxThreads));
+  set_num_threads(n);
+}
+
+template <std::size_t N>
+py::tuple name_tuple(const std::string_view (&names)[N]) {
+  py::tuple tuple(N);
+  for (std::size_t i = 0; i < N; ++i) tuple[i] = py::str(std::string(names[i]));
+  return tuple;
+}
+
+py::dict config() {
+  std::array<std::string_view, 8> names;
+  const std::size_t n = available_isas(names.data(), names.size());
+  py::list isas;
+  for (std::size_t i = 0; i < n; ++i) isas.append(std::string(names[i]));
+  py::dict config;
+  config["version"] = CHAINRULE_VERSION;
+  config["isa"] = std::string(isa_name());
+  config["isas"] = isas;
+  config["compiler"] = CHAINRULE_COMPILER;
+  config["flags"] = CHAINRULE_FLAGS;
+  config["parallel"] = parallel_backend();
+  config["num_threads"] = get_num_threads();
+  config["cores"] = usable_cores();
+  return config;
+}
+
+}  // namespace
+
+void bind_functions(py::module_& module) {
+  module.attr("ACTIVATIONS") = name_tuple(kActivationNames);
+  module.attr("LOSSES") = name_tuple(kLossNames);
+  module.def("permutation", &epoch_permutation, py::arg("seed"), py::arg("epoch"), py::arg("n"));
+  module.def("philox4x32", &philox, py::arg("key"), py::arg("counter"));
+  module.def("elementary", &elementary, py::arg("name"), py::arg("x"));
+  module.def("set_num_threads", &set_threads, py::arg("n"));
+  module.def("get_num_threads", &get_num_threads);
+  module.def("config", &config);
+}
+
+}  // namespace chainrule::python

@@ -1,0 +1,237 @@
+// Network and Predictor: construction, properties and views.
+#include <pybind11/stl.h>
+
+#include <array>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "bindings/handle.h"
+#include "core/initialize.h"
+
+namespace chainrule::python {
+namespace {
+
+// The enumerator called `name` in a list of names.
+template <class Enum, std::size_t N>
+Enum named(const std::string_view (&names)[N], const std::string& name, const char* what) {
+  std::string all;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (names[i] == name) return static_cast<Enum>(i);
+    all += (i > 0 ? ", " : "") + std::string(names[i]);
+  }
+  throw py::value_error("unknown " + std::string(what) + " '" + name + "', expected one of " + all);
+}
+
+std::size_t parse_size(py::handle item, std::size_t place) {
+  const std::string where = "sizes[" + std::to_string(place) + "]";
+  if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr()))
+    throw py::type_error(where + " is " + py::cast<std::string>(py::repr(item)) +
+                         ", expected a whole number of neurons");
+  const auto number = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
+  if (!number) throw py::error_already_set();
+  const Py_ssize_t size = PyLong_AsSsize_t(number.ptr());
+  if (size == -1 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    throw std::overflow_error(where + " does not fit into memory");
+  }
+  if (size < 1)
+    throw py::value_error(where + " is " + std::to_string(size) + ", expected at least 1 neuron");
+  return static_cast<std::size_t>(size);
+}
+
+std::vector<std::size_t> parse_sizes(const py::sequence& sizes) {
+  std::vector<std::size_t> parsed;
+  for (const py::handle item : sizes) parsed.push_back(parse_size(item, parsed.size()));
+  if (parsed.size() < 2)
+    throw py::value_error("sizes has " + std::to_string(parsed.size()) +
+                          " entries, expected the input width and at least one layer's width");
+  return parsed;
+}
+
+std::vector<Activation> parse_activations(const std::vector<std::string>& names, std::size_t layers,
+                                          Loss loss) {
+  if (names.size() != layers)
+    throw py::value_error(std::to_string(names.size()) + " activations for " +
+                          std::to_string(layers) + " layers: give one name, or one a layer");
+  std::vector<Activation> activations;
+  for (const std::string& name : names)
+    activations.push_back(named<Activation>(kActivationNames, name, "activation"));
+  for (std::size_t l = 0; l + 1 < layers; ++l)
+    if (activations[l] == Activation::softmax)
+      throw py::value_error("softmax in layer " + std::to_string(l + 1) + " of " +
+                            std::to_string(layers) + ": it is for the last layer only");
+  if (is_fused(loss) && activations.back() != fused_output(loss)) {
+    const auto name = [](const auto& names_of, auto value) {
+      return std::string(names_of[static_cast<std::size_t>(value)]);
+    };
+    throw py::value_error("loss '" + name(kLossNames, loss) + "' needs a " +
+                          name(kActivationNames, fused_output(loss)) + " output, got " +
+                          name(kActivationNames, activations.back()));
+  }
+  return activations;
+}
+
+template <class T>
+std::unique_ptr<TypedNetwork<T>> make_typed(const std::vector<std::size_t>& sizes,
+                                            const std::vector<Activation>& activations, Loss loss,
+                                            bool bias) {
+  const Layout layout = make_layout<T>(sizes, activations, loss, bias);
+  try {
+    return std::unique_ptr<TypedNetwork<T>>(
+        new TypedNetwork<T>{Network<T>(sizes, activations, loss, bias), nullptr});
+  } catch (const std::bad_alloc&) {
+    PyErr_Format(PyExc_MemoryError, "a network of %zu parameters needs %zu MiB, which could not be allocated",
+                 layout.n_parameters, layout.size * sizeof(T) >> 20);
+    throw py::error_already_set();
+  }
+}
+
+std::unique_ptr<PyNetwork> make_network(const py::sequence& sizes,
+                                        const std::vector<std::string>& activations,
+                                        const std::string& loss_name, const std::string& dtype,
+                                        bool bias) {
+  const std::vector<std::size_t> parsed = parse_sizes(sizes);
+  const Loss loss = named<Loss>(kLossNames, loss_name, "loss");
+  const std::vector<Activation> g = parse_activations(activations, parsed.size() - 1, loss);
+  auto handle = std::make_unique<PyNetwork>();
+  if (dtype == "float32")
+    handle->typed = make_typed<float>(parsed, g, loss, bias);
+  else if (dtype == "float64")
+    handle->typed = make_typed<double>(parsed, g, loss, bias);
+  else
+    throw py::value_error("dtype is '" + dtype + "', expected float32 or float64");
+  return handle;
+}
+
+std::unique_ptr<PyPredictor> make_predictor(PyNetwork& source) {
+  auto handle = std::make_unique<PyPredictor>();
+  source.visit([&](auto& typed) {
+    using Typed = std::remove_reference_t<decltype(typed)>;
+    handle->typed = std::unique_ptr<Typed>(new Typed{typed.network, nullptr});
+  });
+  return handle;
+}
+
+py::tuple sizes_of(Handle& handle) {
+  const Layout& layout = handle.layout();
+  py::tuple sizes(layout.layers.size() + 1);
+  sizes[0] = layout.n_inputs();
+  for (std::size_t l = 0; l < layout.layers.size(); ++l) sizes[l + 1] = layout.layers[l].n_out;
+  return sizes;
+}
+
+py::tuple activations_of(Handle& handle) {
+  const Layout& layout = handle.layout();
+  py::tuple names(layout.layers.size());
+  for (std::size_t l = 0; l < layout.layers.size(); ++l)
+    names[l] = py::str(std::string(kActivationNames[static_cast<std::size_t>(layout.layers[l].activation)]));
+  return names;
+}
+
+py::object dtype_of(Handle& handle) {
+  return py::reinterpret_steal<py::object>(
+      reinterpret_cast<PyObject*>(PyArray_DescrFromType(handle.typenum())));
+}
+
+std::pair<py::tuple, py::tuple> views_of(const py::object& self) {
+  return self.cast<PyNetwork&>().visit([&](auto& typed) {
+    return parameter_views(typed.network.layout, typed.network.parameters.data(), self);
+  });
+}
+
+void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes, std::uint64_t seed) {
+  const Layout& layout = handle.layout();
+  if (schemes.size() != layout.layers.size())
+    throw py::value_error("expected one initializer a layer");
+  std::vector<Initializer> parsed;
+  for (const std::string& scheme : schemes)
+    parsed.push_back(named<Initializer>(kInitializerNames, scheme, "initializer"));
+  Gate::Trainer alone(handle.gate);
+  alone.begin();
+  ++handle.version;
+  handle.visit([&](auto& typed) {
+    auto* const parameters = typed.network.parameters.data();
+    for (std::size_t l = 0; l < parsed.size(); ++l) {
+      const Layer& layer = layout.layers[l];
+      initialize(parameters, layer, parsed[l], seed, l + 1);
+      if (layout.has_bias) std::fill_n(parameters + layer.bias, layer.n_out, 0);
+    }
+  });
+}
+
+void set_parameters(PyNetwork& handle, const py::object& vector) {
+  const Layout& layout = handle.layout();
+  const Input input = view_rows(vector.ptr(), layout.n_parameters, handle.typenum(), "v");
+  if (!input.is_vector)
+    throw py::value_error("v has shape " + shape_text(as_array(input.array)) + ", expected (" +
+                          std::to_string(layout.n_parameters) + ",)");
+  Gate::Trainer alone(handle.gate);
+  alone.begin();
+  ++handle.version;
+  handle.visit([&](auto& typed) {
+    using T = std::remove_reference_t<decltype(*typed.network.parameters.data())>;
+    std::vector<T> flat(layout.n_parameters);
+    read_row<T>(input.matrix, 0, flat.data());
+    const T* next = flat.data();
+    for (const Layer& layer : layout.layers) {
+      T* const w = typed.network.parameters.data() + layer.weights;
+      for (std::size_t j = 0; j < layer.n_out; ++j)
+        for (std::size_t k = 0; k < layer.n_in; ++k) w[k * layer.ld + j] = *next++;
+      if (!layout.has_bias) continue;
+      std::copy_n(next, layer.n_out, typed.network.parameters.data() + layer.bias);
+      next += layer.n_out;
+    }
+  });
+}
+
+}  // namespace
+
+void Gate::Trainer::let_readers_pass() {
+  if (gate_.waiting_.load(std::memory_order_relaxed) == 0) return;
+  end();
+  // A stream of readers may not starve training: a bounded number of turns.
+  for (int turn = 0; turn < 1000 && gate_.waiting_.load() > 0; ++turn) std::this_thread::yield();
+  begin();
+}
+
+void bind_network(py::module_& module) {
+  py::class_<PyNetwork> network(module, "Network", predict_methods<PyNetwork>());
+  network
+      .def(py::init(&make_network), py::arg("sizes"), py::arg("activations"), py::arg("loss"),
+           py::arg("dtype"), py::arg("bias"))
+      .def_property_readonly("sizes", [](PyNetwork& self) { return sizes_of(self); })
+      .def_property_readonly("activations", [](PyNetwork& self) { return activations_of(self); })
+      .def_property_readonly("loss",
+                             [](PyNetwork& self) {
+                               return std::string(
+                                   kLossNames[static_cast<std::size_t>(self.layout().loss)]);
+                             })
+      .def_property_readonly("dtype", [](PyNetwork& self) { return dtype_of(self); })
+      .def_property_readonly("has_bias", [](PyNetwork& self) { return self.layout().has_bias; })
+      .def_property_readonly("n_parameters",
+                             [](PyNetwork& self) { return self.layout().n_parameters; })
+      .def_property_readonly("nbytes",
+                             [](PyNetwork& self) {
+                               return self.layout().size * (self.typenum() == NPY_FLOAT ? 4 : 8);
+                             })
+      .def_property_readonly("version", [](PyNetwork& self) { return self.version; })
+      .def_property_readonly("weights", [](const py::object& self) { return views_of(self).first; })
+      .def_property_readonly("biases", [](const py::object& self) { return views_of(self).second; })
+      .def("initialize", &initialize_all, py::arg("schemes"), py::arg("seed"))
+      .def("set_parameters", &set_parameters, py::arg("v"))
+      .def("nonfinite_layer", [](PyNetwork& self) {
+        return self.visit([](auto& typed) { return nonfinite_layer(typed.network); });
+      });
+  bind_training(network, module);
+}
+
+void bind_predictor(py::module_& module) {
+  py::class_<PyPredictor>(module, "Predictor", predict_methods<PyPredictor>())
+      .def(py::init(&make_predictor), py::arg("network"))
+      .def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
+      .def_property_readonly("activations", [](PyPredictor& self) { return activations_of(self); })
+      .def_property_readonly("dtype", [](PyPredictor& self) { return dtype_of(self); });
+}
+
+}  // namespace chainrule::python

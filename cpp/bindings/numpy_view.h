@@ -1,0 +1,84 @@
+// The only code where arrays cross between NumPy and the core: checks, views, fresh results.
+// Every refusal says what was expected, what came and how to mend it.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <string>
+
+#define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL chainrule_numpy_api
+#ifndef CHAINRULE_IMPORTS_NUMPY
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+
+#include "core/aligned_buffer.h"
+#include "core/data.h"
+#include "core/layout.h"
+
+namespace chainrule::python {
+
+namespace py = pybind11;
+
+template <class T>
+inline constexpr int kTypenum = sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
+
+inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
+inline PyArrayObject* as_array(const py::object& object) { return as_array(object.ptr()); }
+
+// "(3, 4)"
+std::string shape_text(PyArrayObject* array);
+
+// A user's array (or whatever numpy.asarray makes one of), with what keeps it alive.
+struct Input {
+  py::object array;
+  Matrix matrix;         // one row where the array has one dimension
+  bool is_vector = false;
+};
+
+// Samples of `columns` elements: shape (n, columns), or (columns,) for one sample. The element type
+// is one that the core reads; others are converted to `typenum`, unless `convert` is false: then
+// they are a TypeError.
+Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* name,
+                bool convert = true);
+
+// As view_rows, but contiguous rows of T: converted where they are not.
+template <class T>
+Input view_direct_rows(PyObject* object, std::size_t columns, const char* name);
+
+struct TargetInput {
+  py::object array;
+  Targets targets;
+};
+
+// y for `rows` samples (`vector`: for the one sample of a one-dimensional x), see API.md, "Targets".
+TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t rows, bool vector,
+                         int typenum, bool convert = true);
+
+// Weights of `rows` samples: finite, none negative, not all zero; None gives null.
+struct WeightInput {
+  py::object array;
+  const double* data = nullptr;
+};
+WeightInput view_weights(PyObject* object, std::size_t rows);
+
+// Throws unless `out` is a writable, aligned, C-contiguous native array of shape (rows, columns),
+// or (columns,) for a vector, that shares no memory with `x`.
+void check_out(PyObject* out, const Input& x, std::size_t columns, int typenum);
+
+py::object new_array(int typenum, std::size_t rows, std::size_t columns, bool vector);
+
+// The (n_out, n_in) view of k-major weights, and the (n) view of a bias; `base` stays alive with it.
+py::object weight_view(void* data, int typenum, const Layer& layer, py::handle base);
+py::object vector_view(void* data, int typenum, std::size_t n, py::handle base);
+
+// One view a layer over a buffer with the layout of the parameters: (weights, biases).
+template <class T>
+std::pair<py::tuple, py::tuple> parameter_views(const Layout& layout, T* data, py::handle base);
+
+// A capsule that owns a buffer.
+template <class T>
+py::capsule own(AlignedBuffer<T> buffer);
+
+}  // namespace chainrule::python

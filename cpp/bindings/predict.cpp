@@ -1,0 +1,187 @@
+// predict: the hot call. A raw METH_FASTCALL method on the type, so that a conforming array meets
+// no conversion machinery, no lock and no allocation but that of the result.
+#include "bindings/handle.h"
+
+namespace chainrule::python {
+namespace {
+
+struct Arguments {
+  PyObject* x = nullptr;
+  PyObject* out = nullptr;  // null: a fresh array
+  int threads = 0;
+};
+
+int parse_threads(PyObject* value) {
+  if (value == Py_None) return 0;
+  const long threads = PyLong_AsLong(value);
+  if (threads == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
+  if (threads < 1 || threads > kMaxThreads)
+    throw py::value_error("threads is " + std::to_string(threads) + ", expected None or 1 ... " +
+                          std::to_string(kMaxThreads));
+  return static_cast<int>(threads);
+}
+
+Arguments parse(PyObject* const* args, Py_ssize_t n_args, PyObject* names) {
+  if (n_args > 2)
+    throw py::type_error("predict takes x and out by position, got " + std::to_string(n_args) +
+                         " positional arguments; threads is keyword-only");
+  Arguments parsed;
+  if (n_args > 0) parsed.x = args[0];
+  if (n_args > 1) parsed.out = args[1];
+  const Py_ssize_t n_names = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
+  for (Py_ssize_t i = 0; i < n_names; ++i) {
+    PyObject* const name = PyTuple_GET_ITEM(names, i);
+    PyObject* const value = args[n_args + i];
+    const auto is = [&](const char* text) {
+      return PyUnicode_CompareWithASCIIString(name, text) == 0;
+    };
+    if (is("out") && n_args < 2)
+      parsed.out = value;
+    else if (is("x") && n_args < 1)
+      parsed.x = value;
+    else if (is("threads"))
+      parsed.threads = parse_threads(value);
+    else
+      throw py::type_error("predict got an unexpected or repeated argument '" +
+                           py::cast<std::string>(py::handle(name)) +
+                           "'; it takes x, out and threads");
+  }
+  if (parsed.x == nullptr) throw py::type_error("predict needs x");
+  if (parsed.out == Py_None) parsed.out = nullptr;
+  return parsed;
+}
+
+// True for an ndarray (no subclass) whose rows the kernels read where they lie.
+template <class T>
+bool conforms(PyObject* object, std::size_t columns, Input& x) {
+  if (!PyArray_CheckExact(object)) return false;
+  PyArrayObject* const array = as_array(object);
+  const int ndim = PyArray_NDIM(array);
+  if (PyArray_TYPE(array) != kTypenum<T> || ndim < 1 || ndim > 2 ||
+      !PyArray_ISBEHAVED_RO(array) ||
+      static_cast<std::size_t>(PyArray_DIM(array, ndim - 1)) != columns ||
+      (PyArray_STRIDE(array, ndim - 1) != static_cast<npy_intp>(sizeof(T)) && columns > 1))
+    return false;
+  x.is_vector = ndim == 1;
+  x.matrix.data = static_cast<const std::byte*>(PyArray_DATA(array));
+  x.matrix.type = sizeof(T) == 4 ? ElementType::float32 : ElementType::float64;
+  x.matrix.rows = ndim == 1 ? 1 : static_cast<std::size_t>(PyArray_DIM(array, 0));
+  x.matrix.columns = columns;
+  x.matrix.row_stride = ndim == 1 ? 0 : PyArray_STRIDE(array, 0);
+  x.matrix.column_stride = sizeof(T);
+  return x.matrix.row_stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0;
+}
+
+template <class T>
+PyObject* predict_typed(const Network<T>& network, Gate& gate, const Arguments& arguments) {
+  const Layout& layout = network.layout;
+  const std::size_t n_outputs = layout.n_outputs();
+  Input x;
+  if (conforms<T>(arguments.x, layout.n_inputs(), x))
+    x.array = py::reinterpret_borrow<py::object>(arguments.x);
+  else
+    x = view_direct_rows<T>(arguments.x, layout.n_inputs(), "x");
+  py::object out;
+  if (arguments.out != nullptr) {
+    check_out(arguments.out, x, n_outputs, kTypenum<T>);
+    out = py::reinterpret_borrow<py::object>(arguments.out);
+  } else {
+    out = new_array(kTypenum<T>, x.matrix.rows, n_outputs, x.is_vector);
+  }
+  T* const result = static_cast<T*>(PyArray_DATA(as_array(out)));
+  const auto run = [&] {
+    predict(network, direct_rows<T>(x.matrix), result, static_cast<std::ptrdiff_t>(n_outputs),
+            x.matrix.rows, arguments.threads);
+  };
+  const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
+  if (work < kReleaseWork && !gate.training()) {
+    run();
+  } else {
+    const py::gil_scoped_release release;
+    const Gate::Reader reader(gate);
+    run();
+  }
+  return out.release().ptr();
+}
+
+template <class H>
+PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
+                         PyObject* names) noexcept {
+  try {
+    H* const handle = static_cast<H*>(value_of(self));
+    if (handle == nullptr) refuse_uninitialized();
+    const Arguments arguments = parse(args, n_args, names);
+    return handle->visit(
+        [&](auto& typed) { return predict_typed(typed.network, handle->gate, arguments); });
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+// tp_call receives a tuple and a dict; net(x) has no keywords as a rule.
+template <class H>
+PyObject* call_slot(PyObject* self, PyObject* args, PyObject* keywords) noexcept {
+  const Py_ssize_t n_args = PyTuple_GET_SIZE(args);
+  if (keywords == nullptr || PyDict_GET_SIZE(keywords) == 0)
+    return predict_method<H>(self, &PyTuple_GET_ITEM(args, 0), n_args, nullptr);
+  PyObject* const method = PyObject_GetAttrString(self, "predict");
+  if (method == nullptr) return nullptr;
+  PyObject* const result = PyObject_Call(method, args, keywords);
+  Py_DECREF(method);
+  return result;
+}
+
+constexpr const char* kPredictDoc = R"(predict($self, x, out=None, *, threads=None)
+--
+
+a^L for the samples x: a^l = g^l(W^l a^{l-1} + b^l), a^0 = x.
+
+Parameters
+----------
+x : array_like, shape (n, n_0) or (n_0,)
+    Samples; a one-dimensional x is one sample. A native array of the network's dtype whose rows are
+    contiguous is read where it lies; other real arrays, lists and frames are converted.
+out : ndarray, shape (n, n_L) or (n_L,), optional
+    Where the result goes: C-contiguous, of the network's dtype, sharing no memory with x.
+threads : int, optional
+    Threads for this call; by default `chainrule.get_num_threads()` when the work is worth it.
+
+Returns
+-------
+ndarray, shape (n, n_L) or (n_L,)
+    The outputs; `out` itself if given. A row's bits depend neither on the other rows nor on the
+    number of threads or the processor.
+
+Raises
+------
+TypeError
+    x is complex, of objects or strings, or masked; out has another dtype.
+ValueError
+    A shape does not fit, or out is read-only, not contiguous or overlaps x.
+)";
+
+}  // namespace
+
+template <class H>
+py::custom_type_setup predict_methods() {
+  static PyMethodDef methods[] = {
+      {"predict", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&predict_method<H>)),
+       METH_FASTCALL | METH_KEYWORDS, kPredictDoc},
+      {nullptr, nullptr, 0, nullptr}};
+  return py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+    heap_type->ht_type.tp_methods = methods;
+    heap_type->ht_type.tp_call = &call_slot<H>;
+  });
+}
+
+template py::custom_type_setup predict_methods<PyNetwork>();
+template py::custom_type_setup predict_methods<PyPredictor>();
+
+}  // namespace chainrule::python

@@ -1,0 +1,185 @@
+#include "core/backpropagation.h"
+
+#include <algorithm>
+
+namespace chainrule {
+namespace {
+
+Size to_size(std::size_t n) { return static_cast<Size>(n); }
+
+}  // namespace
+
+template <class T>
+Chunk<T> Backpropagation<T>::chunk(const Samples& samples, std::size_t begin, std::size_t count,
+                                   std::size_t at) const {
+  const auto place = [&](const Matrix& matrix, bool convert, T* gathered, std::size_t stride) {
+    if (convert || samples.order != nullptr || !is_direct<T>(matrix))
+      return Rows<T>{gathered + at * stride, to_size(stride)};
+    const Rows<T> all = direct_rows<T>(matrix);
+    return Rows<T>{all.data + to_size(begin) * all.stride, all.stride};
+  };
+  const Layout& layout = network_.layout;
+  return {at, count, place(samples.x, false, ws_.x, layout.input_stride),
+          place(samples.y.matrix, samples.y.labels, ws_.y, layout.layers.back().stride)};
+}
+
+template <class T>
+void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
+                              const Chunk<T>& chunk, std::size_t begin, std::size_t end) {
+  const Layout& layout = network_.layout;
+  const std::size_t x_stride = layout.input_stride;
+  const std::size_t y_stride = layout.layers.back().stride;
+  T* const x = ws_.x + chunk.first * x_stride;
+  T* const y = ws_.y + chunk.first * y_stride;
+  for (std::size_t r = begin; r < end; ++r) {
+    const std::size_t sample = samples.row(first_sample + r);
+    if (chunk.x.data == x) read_row<T>(samples.x, sample, x + r * x_stride);
+    if (chunk.y.data != y) continue;
+    T* const target = y + r * y_stride;
+    if (samples.y.labels) {
+      std::fill_n(target, layout.n_outputs(), T(0));
+      target[read_label(samples.y.matrix, sample)] = T(1);
+    } else {
+      read_row<T>(samples.y.matrix, sample, target);
+    }
+  }
+}
+
+template <class T>
+void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end) {
+  const Kernels<T>& k = kernels<T>();
+  const Layout& layout = network_.layout;
+  const Size n = to_size(end - begin);
+  const std::size_t at = chunk.first + begin;
+  const T* a = chunk.x.data + to_size(begin) * chunk.x.stride;
+  Size lda = chunk.x.stride;
+  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
+    const Layer& layer = layout.layers[l];
+    const Size stride = to_size(layer.stride);
+    T* const z = row(ws_.layers[l].z, layer.stride, at);
+    T* const out = row(ws_.layers[l].a, layer.stride, at);
+    k.affine(z, stride, a, lda, network_.weights(layer), to_size(layer.ld), network_.bias(layer), n,
+             to_size(layer.n_in), to_size(layer.n_out));
+    k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
+    a = out;
+    lda = stride;
+  }
+}
+
+template <class T>
+void Backpropagation<T>::output_error(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
+                                      bool errors) {
+  const Layout& layout = network_.layout;
+  const Layer& layer = layout.layers.back();
+  const auto& views = ws_.layers.back();
+  const std::size_t at = chunk.first + begin;
+  const Size stride = to_size(layer.stride);
+  T* const delta = errors ? row(views.delta, layer.stride, at) : nullptr;
+  kernels<T>().loss(layout.loss, ws_.cost + at, delta, stride, row(views.z, layer.stride, at),
+                    stride, row(views.a, layer.stride, at), stride,
+                    chunk.y.data + to_size(begin) * chunk.y.stride, chunk.y.stride, ws_.scale + at,
+                    to_size(end - begin), to_size(layer.n_out));
+  if (errors && !is_fused(layout.loss)) output_error_from_derivative(chunk, begin, end);
+}
+
+template <class T>
+void Backpropagation<T>::output_error_from_derivative(const Chunk<T>& chunk, std::size_t begin,
+                                                      std::size_t end) {
+  const Layer& layer = network_.layout.layers.back();
+  const auto& views = ws_.layers.back();
+  const std::size_t at = chunk.first + begin;
+  const Size stride = to_size(layer.stride);
+  kernels<T>().multiply_derivative(
+      layer.activation, row(views.delta, layer.stride, at), stride, row(views.z, layer.stride, at),
+      stride, row(views.a, layer.stride, at), stride, to_size(end - begin), to_size(layer.n_out));
+}
+
+template <class T>
+void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
+                                  bool packed) {
+  const Kernels<T>& k = kernels<T>();
+  const Layout& layout = network_.layout;
+  const Size n = to_size(end - begin);
+  const std::size_t at = chunk.first + begin;
+  for (std::size_t l = layout.layers.size(); l-- > 0;) {
+    if (l == 0 && ws_.dx == nullptr) break;
+    const Layer& layer = layout.layers[l];
+    const auto& views = ws_.layers[l];
+    const Size below = to_size(views.input_stride);
+    T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at);
+    const T* const delta = row(views.delta, layer.stride, at);
+    const Size stride = to_size(layer.stride);
+    const Size n_in = to_size(layer.n_in);
+    const Size n_out = to_size(layer.n_out);
+    if (packed)
+      k.affine(d, below, delta, stride, views.packed, below, nullptr, n, n_out, n_in);
+    else
+      k.affine_transposed(d, below, delta, stride, network_.weights(layer), to_size(layer.ld), n,
+                          n_in, n_out);
+    if (l > 0)
+      k.multiply_derivative(layout.layers[l - 1].activation, d, below,
+                            row(ws_.layers[l - 1].z, views.input_stride, at), below,
+                            row(ws_.layers[l - 1].a, views.input_stride, at), below, n, n_in);
+  }
+}
+
+template <class T>
+void Backpropagation<T>::pack(const Team& team) {
+  const Layout& layout = network_.layout;
+  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
+    const auto& views = ws_.layers[l];
+    if (views.packed == nullptr) continue;
+    const Layer& layer = layout.layers[l];
+    const auto [begin, end] = team.share(layer.n_in, kLanesOf<T>);
+    kernels<T>().transpose(views.packed, to_size(views.input_stride), network_.weights(layer),
+                           to_size(layer.ld), to_size(begin), to_size(end), to_size(layer.n_out));
+  }
+}
+
+template <class T>
+void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters,
+                                   T* gradient, T learning_rate, const Team& team) {
+  const Kernels<T>& k = kernels<T>();
+  const Layout& layout = network_.layout;
+  const Size samples = to_size(chunk.count);
+  const T* a = chunk.x.data;
+  Size lda = chunk.x.stride;
+  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
+    const Layer& layer = layout.layers[l];
+    const auto& views = ws_.layers[l];
+    const Size stride = to_size(layer.stride);
+    const T* const delta = row(views.delta, layer.stride, chunk.first);
+    // Whole blocks of a narrow layer; the grain does not reach the bits.
+    const auto [begin, end] = team.share(layer.n_in, 4 * kLanesOf<T>);
+    T* const w = parameters + layer.weights;
+    T* const g = gradient == nullptr ? nullptr : gradient + layer.weights;
+    if (begin < end)
+      k.weight_gradient(mode, w, g, to_size(layer.ld), a, lda, delta, stride, samples,
+                        to_size(begin), to_size(end), to_size(layer.n_in), to_size(layer.n_out),
+                        learning_rate);
+    if (layout.has_bias && team.rank == team.size - 1)
+      k.bias_gradient(mode, parameters + layer.bias,
+                      gradient == nullptr ? nullptr : gradient + layer.bias, delta, stride, samples,
+                      to_size(layer.n_out), learning_rate);
+    a = row(views.a, layer.stride, chunk.first);
+    lda = stride;
+  }
+}
+
+template <class T>
+int Backpropagation<T>::first_nonfinite_layer(const Chunk<T>& chunk) const {
+  const Layout& layout = network_.layout;
+  int l = 0;
+  for (const Layer& layer : layout.layers) {
+    const T* const a = ws_.layers[static_cast<std::size_t>(l++)].a;
+    for (std::size_t r = chunk.first; r < chunk.first + chunk.count; ++r)
+      for (std::size_t j = 0; j < layer.n_out; ++j)
+        if (const T value = a[r * layer.stride + j]; value - value != T(0)) return l;
+  }
+  return l;
+}
+
+template class Backpropagation<float>;
+template class Backpropagation<double>;
+
+}  // namespace chainrule

@@ -1,0 +1,79 @@
+// Back-propagation over chunks of samples, as MATH.md writes it:
+//
+//   z^l = W^l a^{l-1} + b^l,  a^l = g^l(z^l)            forward
+//   δ^L = ∂C/∂a^L ⊙ g'^L(z^L)                           output_error
+//   δ^l = (W^{l+1})ᵀ δ^{l+1} ⊙ g'^l(z^l)                backward
+//   ∇W^l = Σ_s δ^l (a^{l-1})ᵀ,  ∇b^l = Σ_s δ^l          gradients
+//
+// The factor 1/n (or a sample's weight) enters once, in ∂C/∂a^L.
+#pragma once
+
+#include "core/data.h"
+#include "core/network.h"
+#include "core/parallel.h"
+#include "core/workspace.h"
+#include "kernels/kernels.h"
+
+namespace chainrule {
+
+// Sums over samples go in chunks of this many, combined in order. Part of the arithmetic.
+inline constexpr std::size_t kChunkRows = 256;
+
+// Rows [first, first + count) of a workspace; `x` is their a^0.
+template <class T>
+struct Chunk {
+  std::size_t first = 0;
+  std::size_t count = 0;
+  Rows<T> x;
+  Rows<T> y;
+};
+
+template <class T>
+class Backpropagation {
+ public:
+  Backpropagation(const Network<T>& network, Workspace<T>& workspace)
+      : network_(network), ws_(workspace) {}
+
+  // The chunk at row `at` of the workspace made of the samples [begin, begin + count): arrays
+  // that the kernels can read are used where they lie, others by load().
+  Chunk<T> chunk(const Samples& samples, std::size_t begin, std::size_t count, std::size_t at) const;
+
+  // Gathers and converts the rows [begin, end) of the chunk that cannot be read in place.
+  void load(const Samples& samples, std::size_t first_sample, const Chunk<T>& chunk,
+            std::size_t begin, std::size_t end);
+
+  // Rows [begin, end) of the chunk through all layers.
+  void forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end);
+
+  // The costs of rows [begin, end), and δ^L where `errors` is set.
+  void output_error(const Chunk<T>& chunk, std::size_t begin, std::size_t end, bool errors);
+
+  // δ^L = ∂C/∂a^L ⊙ g'^L(z^L), in place.
+  void output_error_from_derivative(const Chunk<T>& chunk, std::size_t begin, std::size_t end);
+
+  // δ^{L-1} ... δ^1, and ∂C/∂x where the workspace has room for it.
+  void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, bool packed);
+
+  // This thread's share of the transposes that backward reads when `packed` is set.
+  void pack(const Team& team);
+  // Few rows are faster straight from W.
+  static bool worth_packing(std::size_t rows) { return rows >= 8; }
+
+  // This thread's share of ∇W and ∇b; `parameters` is written for the modes that step.
+  void gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters, T* gradient,
+                 T learning_rate, const Team& team);
+
+  // The first layer (from 1) whose activations of this chunk are not all finite; L if all are.
+  int first_nonfinite_layer(const Chunk<T>& chunk) const;
+
+  // Rows that one thread takes through all layers before the next ones.
+  static constexpr std::size_t kTileRows = 32;
+
+ private:
+  T* row(T* view, std::size_t stride, std::size_t r) const { return view + r * stride; }
+
+  const Network<T>& network_;
+  Workspace<T>& ws_;
+};
+
+}  // namespace chainrule

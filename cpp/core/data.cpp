@@ -1,0 +1,101 @@
+#include "core/data.h"
+
+#include <cstring>
+#include <limits>
+#include <type_traits>
+
+namespace chainrule {
+namespace {
+
+// Calls f with a value of the matrix's element type.
+template <class F>
+auto with_element_type(ElementType type, F f) {
+  switch (type) {
+#define X(name, type_name) \
+  case ElementType::name:  \
+    return f(type_name());
+    CHAINRULE_ELEMENT_TYPES(X)
+#undef X
+  }
+  return f(float());
+}
+
+template <class Source>
+Source element(const std::byte* at) {
+  Source value;
+  std::memcpy(&value, at, sizeof value);
+  return value;
+}
+
+template <class T>
+bool is_finite(T value) {
+  return value - value == T(0);
+}
+
+}  // namespace
+
+template <class T>
+bool is_direct(const Matrix& matrix) {
+  constexpr auto type = std::is_same_v<T, float> ? ElementType::float32 : ElementType::float64;
+  constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+  return matrix.type == type && (matrix.column_stride == size || matrix.columns <= 1) &&
+         matrix.row_stride % size == 0;
+}
+
+template <class T>
+void read_row(const Matrix& matrix, std::size_t row, T* out) {
+  const std::byte* at = matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
+  if (is_direct<T>(matrix)) {
+    std::memcpy(out, at, matrix.columns * sizeof(T));
+    return;
+  }
+  with_element_type(matrix.type, [&](auto source) {
+    using Source = decltype(source);
+    for (std::size_t j = 0; j < matrix.columns; ++j, at += matrix.column_stride)
+      out[j] = static_cast<T>(element<Source>(at));
+  });
+}
+
+std::int64_t read_label(const Matrix& matrix, std::size_t row) {
+  const std::byte* at = matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
+  return with_element_type(matrix.type, [&](auto source) -> std::int64_t {
+    using Source = decltype(source);
+    if constexpr (std::is_floating_point_v<Source>) {
+      return -1;
+    } else if constexpr (std::is_same_v<Source, std::uint64_t>) {
+      const std::uint64_t label = element<Source>(at);
+      return label > std::uint64_t{std::numeric_limits<std::int64_t>::max()}
+                 ? -1
+                 : static_cast<std::int64_t>(label);
+    } else {
+      const auto label = static_cast<std::int64_t>(element<Source>(at));
+      return label < 0 ? -1 : label;
+    }
+  });
+}
+
+template <class T>
+std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::size_t end) {
+  return with_element_type(matrix.type, [&](auto source) {
+    using Source = decltype(source);
+    if constexpr (std::is_floating_point_v<Source>) {
+      for (std::size_t i = begin; i < end; ++i) {
+        const std::byte* at = matrix.data + static_cast<std::ptrdiff_t>(i) * matrix.row_stride;
+        bool finite = true;
+        for (std::size_t j = 0; j < matrix.columns; ++j, at += matrix.column_stride)
+          finite &= is_finite(static_cast<T>(element<Source>(at)));
+        if (!finite) return i;
+      }
+    }
+    return end;
+  });
+}
+
+template bool is_direct<float>(const Matrix&);
+template bool is_direct<double>(const Matrix&);
+template void read_row<float>(const Matrix&, std::size_t, float*);
+template void read_row<double>(const Matrix&, std::size_t, double*);
+template std::size_t first_nonfinite_row<float>(const Matrix&, std::size_t, std::size_t);
+template std::size_t first_nonfinite_row<double>(const Matrix&, std::size_t, std::size_t);
+
+}  // namespace chainrule

@@ -1,0 +1,84 @@
+// Samples as they lie in a user's arrays: any strides, any real element type.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace chainrule {
+
+#define CHAINRULE_ELEMENT_TYPES(X) \
+  X(boolean, bool)                 \
+  X(int8, std::int8_t)             \
+  X(int16, std::int16_t)           \
+  X(int32, std::int32_t)           \
+  X(int64, std::int64_t)           \
+  X(uint8, std::uint8_t)           \
+  X(uint16, std::uint16_t)         \
+  X(uint32, std::uint32_t)         \
+  X(uint64, std::uint64_t)         \
+  X(float32, float)                \
+  X(float64, double)
+
+enum class ElementType {
+#define X(name, type) name,
+  CHAINRULE_ELEMENT_TYPES(X)
+#undef X
+};
+
+// A matrix that is read and never owned. Strides count bytes and may be negative or zero.
+struct Matrix {
+  const std::byte* data = nullptr;
+  ElementType type{};
+  std::size_t rows = 0;
+  std::size_t columns = 0;
+  std::ptrdiff_t row_stride = 0;
+  std::ptrdiff_t column_stride = 0;
+};
+
+// The rows of elements of T that a kernel can read where they lie.
+template <class T>
+struct Rows {
+  const T* data = nullptr;
+  std::ptrdiff_t stride = 0;  // elements
+};
+
+// True where the matrix's rows are contiguous elements of T.
+template <class T>
+bool is_direct(const Matrix& matrix);
+
+template <class T>
+Rows<T> direct_rows(const Matrix& matrix) {
+  return {reinterpret_cast<const T*>(matrix.data),
+          matrix.row_stride / static_cast<std::ptrdiff_t>(sizeof(T))};
+}
+
+// Row `row`, converted to T, into the contiguous `out` (columns).
+template <class T>
+void read_row(const Matrix& matrix, std::size_t row, T* out);
+
+// The integer in row `row`, column 0, of a matrix of an integer type; -1 where it is negative or
+// larger than any label can be.
+std::int64_t read_label(const Matrix& matrix, std::size_t row);
+
+// The first row of [begin, end) that holds NaN or an infinity, or one whose value does not
+// fit into T; `end` where there is none.
+template <class T>
+std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::size_t end);
+
+// y: values, or labels that stand for one-hot rows.
+struct Targets {
+  Matrix matrix;
+  bool labels = false;
+};
+
+// Samples, their targets and, perhaps, their weights.
+struct Samples {
+  Matrix x;
+  Targets y;
+  const double* weights = nullptr;      // (rows)
+  const std::size_t* order = nullptr;   // the row that comes i-th; null: row i
+
+  std::size_t row(std::size_t i) const { return order != nullptr ? order[i] : i; }
+};
+
+}  // namespace chainrule

@@ -1,0 +1,36 @@
+// Initial weights: drawn in float64 from Philox, row-major over W^l, then rounded.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "core/layout.h"
+
+namespace chainrule {
+
+#define CHAINRULE_INITIALIZERS(X) \
+  X(glorot_uniform)               \
+  X(glorot_normal)                \
+  X(he_uniform)                   \
+  X(he_normal)                    \
+  X(lecun_normal)                 \
+  X(zeros)
+
+enum class Initializer {
+#define X(name) name,
+  CHAINRULE_INITIALIZERS(X)
+#undef X
+};
+
+inline constexpr std::string_view kInitializerNames[] = {
+#define X(name) #name,
+    CHAINRULE_INITIALIZERS(X)
+#undef X
+};
+
+// W^l of `layer` (counted from 1), in the parameter buffer at `parameters`.
+template <class T>
+void initialize(T* parameters, const Layer& layer, Initializer scheme, std::uint64_t seed,
+                std::uint64_t l);
+
+}  // namespace chainrule

@@ -1,0 +1,72 @@
+#include "core/layout.h"
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+
+namespace chainrule {
+namespace {
+
+constexpr std::size_t kMaxBytes = std::numeric_limits<std::ptrdiff_t>::max();
+
+std::size_t checked_multiply(std::size_t a, std::size_t b) {
+  if (b != 0 && a > kMaxBytes / b) throw SizeOverflow("the network is larger than memory can be");
+  return a * b;
+}
+
+std::size_t checked_add(std::size_t a, std::size_t b) {
+  if (a > kMaxBytes - b) throw SizeOverflow("the network is larger than memory can be");
+  return a + b;
+}
+
+std::size_t round_up(std::size_t n, std::size_t multiple) {
+  return checked_add(n, multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+template <class T>
+std::size_t padded_stride(std::size_t n) {
+  constexpr std::size_t lanes = kLanesOf<T>;
+  const std::size_t stride = round_up(n, lanes);
+  return stride * sizeof(T) % 2048 == 0 ? stride + lanes : stride;
+}
+
+template <class T>
+Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activation> activations,
+                   Loss loss, bool has_bias) {
+  constexpr std::size_t lanes = kLanesOf<T>;
+  Layout layout;
+  layout.loss = loss;
+  layout.has_bias = has_bias;
+  layout.input_stride = padded_stride<T>(sizes[0]);
+  layout.layers.reserve(activations.size());
+  for (std::size_t l = 0; l < activations.size(); ++l) {
+    Layer layer;
+    layer.n_in = sizes[l];
+    layer.n_out = sizes[l + 1];
+    layer.activation = activations[l];
+    layer.keeps_z = derivative_needs_z(layer.activation) ||
+                    (l + 1 == activations.size() && is_fused(loss));
+    layer.stride = padded_stride<T>(layer.n_out);
+    const bool narrow = layer.n_out <= lanes / 2;
+    layer.ld = narrow ? std::bit_ceil(layer.n_out) : layer.stride;
+    layer.weights = layout.size;
+    layer.bias = checked_add(layer.weights, round_up(checked_multiply(layer.n_in, layer.ld), lanes));
+    layout.size = checked_add(layer.bias, has_bias ? round_up(layer.n_out, lanes) : 0);
+    const std::size_t products = checked_multiply(layer.n_in, layer.n_out);
+    layout.multiplies = checked_add(layout.multiplies, products);
+    layout.n_parameters = checked_add(layout.n_parameters, products + (has_bias ? layer.n_out : 0));
+    layout.max_stride = std::max(layout.max_stride, layer.stride);
+    layout.layers.push_back(layer);
+  }
+  checked_multiply(layout.size, sizeof(T));
+  return layout;
+}
+
+template std::size_t padded_stride<float>(std::size_t);
+template std::size_t padded_stride<double>(std::size_t);
+template Layout make_layout<float>(std::span<const std::size_t>, std::span<const Activation>, Loss, bool);
+template Layout make_layout<double>(std::span<const std::size_t>, std::span<const Activation>, Loss, bool);
+
+}  // namespace chainrule

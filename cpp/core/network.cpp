@@ -1,0 +1,103 @@
+#include "core/network.h"
+
+#include <algorithm>
+
+#include "core/parallel.h"
+#include "kernels/kernels.h"
+
+namespace chainrule {
+namespace {
+
+// Rows that go through all layers before the next ones do: their activations stay in the
+// cache, and every weight is read once for all of them.
+constexpr std::size_t kTileRows = 64;
+// A very wide network gets fewer, so that a workspace stays small.
+constexpr std::size_t kTileElements = std::size_t{1} << 20;
+
+std::size_t tile_rows(const Layout& layout) {
+  return std::clamp<std::size_t>(kTileElements / layout.max_stride, 1, kTileRows);
+}
+
+// Two buffers in turn hold the activations of a tile. They grow and are kept, one pair a thread.
+template <class T>
+T* tile_workspace(std::size_t size) {
+  thread_local AlignedBuffer<T> buffer;
+  if (buffer.size() < size) buffer = AlignedBuffer<T>(size);
+  return buffer.data();
+}
+
+template <class T>
+void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride, std::size_t rows,
+                  std::size_t tile, T* workspace) {
+  const Kernels<T>& k = kernels<T>();
+  const Layout& layout = network.layout;
+  for (std::size_t begin = 0; begin < rows; begin += tile) {
+    const Size n = static_cast<Size>(std::min(tile, rows - begin));
+    const T* a = x.data + static_cast<Size>(begin) * x.stride;
+    Size lda = x.stride;
+    T* z = workspace;
+    T* next = workspace + tile * layout.max_stride;
+    for (const Layer& layer : layout.layers) {
+      const Size stride = static_cast<Size>(layer.stride);
+      const Size n_out = static_cast<Size>(layer.n_out);
+      k.affine(z, stride, a, lda, network.weights(layer), static_cast<Size>(layer.ld),
+               network.bias(layer), n, static_cast<Size>(layer.n_in), n_out);
+      if (&layer == &layout.layers.back()) {
+        k.activate(layer.activation, out + static_cast<Size>(begin) * out_stride, out_stride, z,
+                   stride, n, n_out);
+      } else {
+        k.activate(layer.activation, z, stride, z, stride, n, n_out);
+        a = z;
+        lda = stride;
+        std::swap(z, next);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_stride,
+             std::size_t rows, int threads) {
+  const Layout& layout = network.layout;
+  const double work = static_cast<double>(rows) * static_cast<double>(layout.multiplies);
+  const std::size_t tile = std::min(tile_rows(layout), rows);
+  const std::size_t size = 2 * tile * layout.max_stride;
+  const int team_threads = std::min(team_size(work, threads), static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
+  if (team_threads <= 1) {
+    predict_rows(network, x, out, out_stride, rows, tile, tile_workspace<T>(size));
+    return;
+  }
+  // The caller's buffer serves the whole team: nothing may throw inside the region.
+  T* const base = tile_workspace<T>(size * static_cast<std::size_t>(team_threads));
+  parallel(team_threads, [&](const Team& team) {
+    const auto [begin, end] = team.share(rows, 1);
+    const auto first = static_cast<std::ptrdiff_t>(begin);
+    predict_rows(network, {x.data + first * x.stride, x.stride}, out + first * out_stride,
+                 out_stride, end - begin, tile, base + size * static_cast<std::size_t>(team.rank));
+  });
+}
+
+template <class T>
+int nonfinite_layer(const Network<T>& network) {
+  int l = 0;
+  for (const Layer& layer : network.layout.layers) {
+    ++l;
+    const std::size_t end = network.layout.has_bias ? layer.bias + layer.n_out : layer.bias;
+    bool finite = true;
+    for (std::size_t i = layer.weights; i < end; ++i) {
+      const T value = network.parameters.data()[i];
+      finite &= value - value == T(0);
+    }
+    if (!finite) return l;
+  }
+  return 0;
+}
+
+template void predict<float>(const Network<float>&, Rows<float>, float*, std::ptrdiff_t, std::size_t, int);
+template void predict<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t, std::size_t, int);
+template int nonfinite_layer<float>(const Network<float>&);
+template int nonfinite_layer<double>(const Network<double>&);
+
+}  // namespace chainrule

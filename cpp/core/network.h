@@ -1,0 +1,41 @@
+// A network: its layout, its parameters, and the forward pass that answers predict.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "core/aligned_buffer.h"
+#include "core/data.h"
+#include "core/layout.h"
+
+namespace chainrule {
+
+template <class T>
+struct Network {
+  Layout layout;
+  AlignedBuffer<T> parameters;
+
+  Network(std::span<const std::size_t> sizes, std::span<const Activation> activations, Loss loss,
+          bool bias)
+      : layout(make_layout<T>(sizes, activations, loss, bias)), parameters(layout.size) {}
+  Network(const Network& other) : layout(other.layout), parameters(layout.size) {
+    parameters.copy_from(other.parameters);
+  }
+
+  const T* weights(const Layer& layer) const { return parameters.data() + layer.weights; }
+  const T* bias(const Layer& layer) const {
+    return layout.has_bias ? parameters.data() + layer.bias : nullptr;
+  }
+};
+
+// out = a^L for `rows` rows of x. Any number of threads may call it on one network; `threads`
+// is the team size (0: the process-wide setting). Throws std::bad_alloc before anything is written.
+template <class T>
+void predict(const Network<T>& network, Rows<T> x /*(rows, n_0)*/, T* out /*(rows, n_L)*/,
+             std::ptrdiff_t out_stride, std::size_t rows, int threads);
+
+// The first layer (from 1) with a parameter that is not finite; 0 where there is none.
+template <class T>
+int nonfinite_layer(const Network<T>& network);
+
+}  // namespace chainrule

@@ -1,0 +1,61 @@
+#include "core/optimizer.h"
+
+#include <cmath>
+
+namespace chainrule {
+
+template <class T>
+Optimizer<T>::Optimizer(Rule rule, const Hyperparameters& hyperparameters, const Layout& layout)
+    : rule_(rule), hyper_(hyperparameters) {
+  if (rule_ == Rule::adam || hyper_.momentum != 0) first_ = AlignedBuffer<T>(layout.size);
+  if (rule_ == Rule::adam) second_ = AlignedBuffer<T>(layout.size);
+}
+
+template <class T>
+void Optimizer<T>::begin_step() {
+  ++step_;
+  beta1_power_ *= hyper_.beta1;
+  beta2_power_ *= hyper_.beta2;
+}
+
+template <class T>
+void Optimizer<T>::apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
+                         double learning_rate) {
+  const Kernels<T>& k = kernels<T>();
+  const Size n = static_cast<Size>(end - begin);
+  const T rate = static_cast<T>(learning_rate);
+  const T decay = static_cast<T>(hyper_.weight_decay);
+  T* w = parameters + begin;
+  const T* g = gradient + begin;
+  if (rule_ == Rule::adam) {
+    const AdamConstants constants = {
+        .one_minus_beta1 = 1 - hyper_.beta1,
+        .beta2 = hyper_.beta2,
+        .one_minus_beta2 = 1 - hyper_.beta2,
+        .eps = hyper_.eps,
+        .weight_decay = hyper_.weight_decay,
+        .step_size = learning_rate / (1 - beta1_power_),
+        .sqrt_correction2 = std::sqrt(1 - beta2_power_),
+    };
+    k.adam(w, g, first_.data() + begin, second_.data() + begin, n, constants);
+  } else if (hyper_.momentum != 0) {
+    k.momentum(w, g, first_.data() + begin, n, rate, static_cast<T>(hyper_.momentum),
+               hyper_.nesterov, decay);
+  } else {
+    k.sgd(w, g, n, rate, decay);
+  }
+}
+
+template <class T>
+void Optimizer<T>::copy_from(const Optimizer& other) {
+  first_.copy_from(other.first_);
+  second_.copy_from(other.second_);
+  step_ = other.step_;
+  beta1_power_ = other.beta1_power_;
+  beta2_power_ = other.beta2_power_;
+}
+
+template class Optimizer<float>;
+template class Optimizer<double>;
+
+}  // namespace chainrule

@@ -1,0 +1,52 @@
+// The team of threads. parallel.cpp is the only file that names OpenMP.
+#pragma once
+
+#include <cstddef>
+
+namespace chainrule {
+
+// One thread's view of the team that runs a region.
+struct Team {
+  int rank = 0;
+  int size = 1;
+
+  // Waits for all threads of the team.
+  void barrier() const;
+
+  // The part of [0, n) that belongs to this thread; bounds are multiples of `grain`.
+  struct Range {
+    std::size_t begin, end;
+  };
+  Range share(std::size_t n, std::size_t grain) const;
+};
+
+// Below this many fused multiply-adds a region costs more than it saves.
+inline constexpr double kParallelWork = 2e6;
+
+// The team size for `work` multiply-adds: 1 or `threads` (0: the process-wide setting).
+int team_size(double work, int threads);
+
+// Runs body(team) on every thread of a team of `threads`; serially when that is 1, inside another
+// region, in a child of a fork, or while another team of this process is at work.
+// The body must not throw.
+void run_team(int threads, void (*body)(void* context, const Team&), void* context);
+
+template <class Body>
+void parallel(int threads, Body&& body) {
+  run_team(
+      threads, [](void* context, const Team& team) { (*static_cast<Body*>(context))(team); }, &body);
+}
+
+// Process-wide: physical cores that affinity and the cgroup's CPU quota leave, at most 16;
+// CHAINRULE_NUM_THREADS and set_num_threads override it.
+inline constexpr int kMaxThreads = 256;
+int get_num_threads();
+void set_num_threads(int n);
+int usable_cores();
+
+// Null, or why CHAINRULE_NUM_THREADS cannot be obeyed.
+const char* threads_error();
+
+const char* parallel_backend();
+
+}  // namespace chainrule

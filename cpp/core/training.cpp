@@ -1,0 +1,242 @@
+#include "core/training.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace chainrule {
+namespace {
+
+// Multiply-adds of one sample, forward and back.
+double training_work(const Layout& layout, std::size_t rows) {
+  return 3.0 * static_cast<double>(layout.multiplies) * static_cast<double>(rows);
+}
+
+// What becomes of a batch's gradient.
+template <class T>
+struct Sink {
+  T* parameters = nullptr;           // stepped; null where only a gradient is wanted
+  T* gradient = nullptr;             // the sum over chunks, and the result where nothing is stepped
+  Optimizer<T>* optimizer = nullptr;
+  double learning_rate = 0;
+
+  bool steps_directly() const { return optimizer != nullptr && optimizer->is_plain_descent(); }
+
+  Accumulate mode(bool first, bool last) const {
+    if (last && steps_directly()) return first ? Accumulate::step : Accumulate::add_step;
+    return first ? Accumulate::store : Accumulate::add;
+  }
+};
+
+struct BatchResult {
+  double cost = 0;
+  double weight = 0;
+  int bad_layer = 0;
+  bool stopped = false;
+};
+
+double weight_of(const Samples& samples, std::size_t i) {
+  return samples.weights != nullptr ? samples.weights[samples.row(i)] : 1.0;
+}
+
+// 1/n, or each sample's share of the batch's weights; a batch without weight has no gradient.
+template <class T>
+void set_scales(Workspace<T>& ws, const Samples& samples, std::size_t begin, std::size_t count,
+                double total) {
+  for (std::size_t i = 0; i < count; ++i)
+    ws.scale[i] = static_cast<T>(total > 0 ? weight_of(samples, begin + i) / total : 0.0);
+}
+
+double total_weight(const Samples& samples, std::size_t begin, std::size_t count) {
+  if (samples.weights == nullptr) return static_cast<double>(count);
+  double total = 0;
+  for (std::size_t i = begin; i < begin + count; ++i) total += weight_of(samples, i);
+  return total;
+}
+
+// Σ of the chunk's costs in order, each times its weight.
+template <class T>
+double sum_costs(const Workspace<T>& ws, const Samples& samples, std::size_t begin,
+                 std::size_t count) {
+  double sum = 0;
+  for (std::size_t i = 0; i < count; ++i)
+    sum += weight_of(samples, begin + i) * static_cast<double>(ws.cost[i]);
+  return sum;
+}
+
+// One batch, chunk by chunk. sink == nullptr: the cost alone.
+template <class T>
+BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
+                      std::size_t begin, std::size_t count, const Sink<T>* sink, int threads,
+                      const Poll& poll, std::size_t steps_done) {
+  Backpropagation<T> pass(network, ws);
+  BatchResult result;
+  result.weight = total_weight(samples, begin, count);
+  const bool errors = sink != nullptr;
+  const bool packed = errors && pass.worth_packing(count);
+  const double work = training_work(network.layout, std::min(count, kChunkRows));
+  const int team_threads = team_size(work, threads);
+  for (std::size_t done = 0; done < count; done += kChunkRows) {
+    const std::size_t rows = std::min(kChunkRows, count - done);
+    const bool first = done == 0;
+    const bool last = done + rows == count;
+    if (!first && poll(steps_done)) {
+      result.stopped = true;
+      return result;
+    }
+    const Chunk<T> chunk = pass.chunk(samples, begin + done, rows, 0);
+    set_scales(ws, samples, begin + done, rows, result.weight);
+    parallel(team_threads, [&](const Team& team) {
+      if (packed && first) {
+        pass.pack(team);
+        team.barrier();
+      }
+      const auto [from, to] = team.share(rows, 1);
+      for (std::size_t r = from; r < to; r += pass.kTileRows) {
+        const std::size_t end = std::min(r + pass.kTileRows, to);
+        pass.load(samples, begin + done, chunk, r, end);
+        pass.forward(chunk, r, end);
+        pass.output_error(chunk, r, end, errors);
+        if (errors) pass.backward(chunk, r, end, packed);
+      }
+      if (!errors) return;
+      team.barrier();
+      pass.gradients(chunk, sink->mode(first, last), sink->parameters, sink->gradient,
+                     static_cast<T>(sink->learning_rate), team);
+      if (last && sink->optimizer != nullptr && !sink->steps_directly()) {
+        if (team.rank == 0) sink->optimizer->begin_step();
+        team.barrier();
+        const auto [low, high] = team.share(network.layout.size, kLanesOf<T>);
+        sink->optimizer->apply(sink->parameters, sink->gradient, low, high, sink->learning_rate);
+      }
+    });
+    if (last && sink != nullptr && sink->steps_directly()) sink->optimizer->begin_step();
+    const double cost = sum_costs(ws, samples, begin + done, rows);
+    result.cost += cost;
+    if (!std::isfinite(cost) && result.bad_layer == 0)
+      result.bad_layer = pass.first_nonfinite_layer(chunk);
+  }
+  if (result.weight > 0) result.cost /= result.weight;
+  return result;
+}
+
+}  // namespace
+
+template <class T>
+double mean_cost(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
+                 std::size_t begin, std::size_t count, int threads) {
+  return run_batch<T>(network, workspace, samples, begin, count, nullptr, threads, {}, 0).cost;
+}
+
+template <class T>
+double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
+                     std::size_t begin, std::size_t count, T* gradient, int threads) {
+  Sink<T> sink;
+  sink.gradient = gradient;
+  // Never written in the modes that do not step, but an address to count from.
+  sink.parameters = const_cast<T*>(network.parameters.data());
+  return run_batch<T>(network, workspace, samples, begin, count, &sink, threads, {}, 0).cost;
+}
+
+template <class T>
+void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
+  Backpropagation<T> pass(network, ws);
+  for (std::size_t r = 0; r < x.rows; ++r)
+    read_row<T>(x, r, ws.x + r * network.layout.input_stride);
+  const Chunk<T> all = {0, x.rows, {ws.x, static_cast<Size>(network.layout.input_stride)}, {}};
+  const double work = static_cast<double>(network.layout.multiplies) * static_cast<double>(x.rows);
+  parallel(team_size(work, 0), [&](const Team& team) {
+    const auto [from, to] = team.share(x.rows, 1);
+    for (std::size_t r = from; r < to; r += pass.kTileRows)
+      pass.forward(all, r, std::min(r + pass.kTileRows, to));
+  });
+}
+
+template <class T>
+void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da, T* gradient) {
+  Backpropagation<T> pass(network, ws);
+  const Layout& layout = network.layout;
+  const bool packed = pass.worth_packing(dC_da.rows);
+  const std::size_t stride = layout.layers.back().stride;
+  const double work = training_work(layout, std::min(dC_da.rows, kChunkRows));
+  for (std::size_t done = 0; done < dC_da.rows; done += kChunkRows) {
+    const std::size_t rows = std::min(kChunkRows, dC_da.rows - done);
+    const Size x_stride = static_cast<Size>(layout.input_stride);
+    const Chunk<T> chunk = {done, rows, {ws.x + done * layout.input_stride, x_stride}, {}};
+    parallel(team_size(work, 0), [&](const Team& team) {
+      if (packed && done == 0) {
+        pass.pack(team);
+        team.barrier();
+      }
+      const auto [from, to] = team.share(rows, 1);
+      for (std::size_t r = from; r < to; r += pass.kTileRows) {
+        const std::size_t end = std::min(r + pass.kTileRows, to);
+        for (std::size_t i = r; i < end; ++i)
+          read_row<T>(dC_da, done + i, ws.layers.back().delta + (done + i) * stride);
+        pass.output_error_from_derivative(chunk, r, end);
+        pass.backward(chunk, r, end, packed);
+      }
+      team.barrier();
+      pass.gradients(chunk, done == 0 ? Accumulate::store : Accumulate::add,
+                     const_cast<T*>(network.parameters.data()), gradient, T(0), team);
+    });
+  }
+}
+
+template <class T>
+EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<T>& optimizer,
+                        const Samples& samples, std::size_t batch_size,
+                        const double* learning_rates, std::size_t n_rates, int threads,
+                        const Poll& poll) {
+  EpochResult result;
+  Sink<T> sink;
+  sink.parameters = network.parameters.data();
+  sink.optimizer = &optimizer;
+  if (!optimizer.is_plain_descent() || batch_size > kChunkRows)
+    sink.gradient = workspace.gradient(network.layout);
+  double total = 0;
+  double weight = 0;
+  for (std::size_t begin = 0; begin < samples.x.rows; begin += batch_size) {
+    if (poll(result.steps)) {
+      result.stopped = true;
+      break;
+    }
+    const std::size_t count = std::min(batch_size, samples.x.rows - begin);
+    sink.learning_rate = learning_rates[n_rates == 1 ? 0 : result.steps];
+    const BatchResult batch = run_batch(network, workspace, samples, begin, count, &sink, threads,
+                                        poll, result.steps);
+    result.stopped = batch.stopped;
+    if (batch.stopped) break;
+    ++result.steps;
+    total += batch.cost * batch.weight;
+    weight += batch.weight;
+    if (batch.bad_layer != 0) {
+      result.bad_layer = batch.bad_layer;
+      break;
+    }
+  }
+  if (weight > 0) result.cost = total / weight;
+  return result;
+}
+
+template <class T>
+void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradient,
+                    double learning_rate) {
+  optimizer.begin_step();
+  optimizer.apply(network.parameters.data(), gradient, 0, network.layout.size, learning_rate);
+}
+
+#define INSTANTIATE(T)                                                                            \
+  template double mean_cost<T>(const Network<T>&, Workspace<T>&, const Samples&, std::size_t,     \
+                               std::size_t, int);                                                 \
+  template double mean_gradient<T>(const Network<T>&, Workspace<T>&, const Samples&, std::size_t, \
+                                   std::size_t, T*, int);                                         \
+  template void record<T>(const Network<T>&, Workspace<T>&, const Matrix&);                       \
+  template void pull_back<T>(const Network<T>&, Workspace<T>&, const Matrix&, T*);                \
+  template EpochResult train_epoch<T>(Network<T>&, Workspace<T>&, Optimizer<T>&, const Samples&,  \
+                                      std::size_t, const double*, std::size_t, int, const Poll&); \
+  template void apply_gradient<T>(Network<T>&, Optimizer<T>&, const T*, double);
+INSTANTIATE(float)
+INSTANTIATE(double)
+#undef INSTANTIATE
+
+}  // namespace chainrule

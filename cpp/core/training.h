@@ -1,0 +1,61 @@
+// Gradients, costs and descent over batches of samples.
+#pragma once
+
+#include "core/backpropagation.h"
+#include "core/optimizer.h"
+
+namespace chainrule {
+
+// Asked between chunks and steps; true abandons the step under way.
+struct Poll {
+  bool (*stop)(void* context, std::size_t steps_done) = nullptr;
+  void* context = nullptr;
+
+  bool operator()(std::size_t steps_done) const {
+    return stop != nullptr && stop(context, steps_done);
+  }
+};
+
+// The smallest workspace that serves batches of `batch_size` samples.
+inline std::size_t workspace_rows(std::size_t batch_size) {
+  return batch_size < kChunkRows ? batch_size : kChunkRows;
+}
+
+// C of the samples [begin, begin + count): the mean, or the mean weighted by the samples' weights.
+template <class T>
+double mean_cost(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
+                 std::size_t begin, std::size_t count, int threads);
+
+// The gradient of that mean cost into `gradient` (layout of the parameters); returns the cost.
+template <class T>
+double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
+                     std::size_t begin, std::size_t count, T* gradient, int threads);
+
+// A forward pass over n rows that keeps everything (workspace of n rows), and its reverse: from
+// ∂C/∂a^L, the gradients summed over the rows, and ∂C/∂x in workspace.dx.
+template <class T>
+void record(const Network<T>& network, Workspace<T>& workspace, const Matrix& x);
+template <class T>
+void pull_back(const Network<T>& network, Workspace<T>& workspace, const Matrix& dC_da, T* gradient);
+
+struct EpochResult {
+  double cost = 0;            // mean of the batches' costs before their updates, by weight
+  std::size_t steps = 0;      // completed
+  int bad_layer = 0;          // where non-finite numbers were first seen; 0: nowhere
+  bool stopped = false;       // by the poll
+};
+
+// One update from each batch of `batch_size` samples in order; a smaller last batch is used.
+// learning_rates: one a step, or a single one for all (`n_rates` = 1).
+template <class T>
+EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<T>& optimizer,
+                        const Samples& samples, std::size_t batch_size,
+                        const double* learning_rates, std::size_t n_rates, int threads,
+                        const Poll& poll);
+
+// One update from a gradient that came from elsewhere.
+template <class T>
+void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradient,
+                    double learning_rate);
+
+}  // namespace chainrule

@@ -1,0 +1,71 @@
+#include "core/workspace.h"
+
+#include <limits>
+
+namespace chainrule {
+namespace {
+
+// Lays views one after the other; the first round counts, the second hands out addresses.
+template <class T>
+class Carver {
+ public:
+  void start(T* base) {
+    base_ = base;
+    used_ = 0;
+  }
+  T* take(std::size_t rows, std::size_t stride) {
+    if (stride != 0 && rows > (std::numeric_limits<std::size_t>::max() / 2 - used_) / stride)
+      throw std::bad_alloc();
+    T* const view = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += rows * stride;
+    return view;
+  }
+  std::size_t used() const { return used_; }
+
+ private:
+  T* base_ = nullptr;
+  std::size_t used_ = 0;
+};
+
+}  // namespace
+
+template <class T>
+Workspace<T>::Workspace(const Layout& layout, std::size_t capacity, unsigned extras)
+    : rows(capacity), layers(layout.layers.size()) {
+  const bool every_z = (extras & keep_every_z) != 0;
+  const bool wants_dx = (extras & input_gradient) != 0;
+  Carver<T> carver;
+  const auto carve = [&] {
+    x = carver.take(rows, layout.input_stride);
+    y = carver.take(rows, layout.layers.back().stride);
+    dx = wants_dx ? carver.take(rows, layout.input_stride) : nullptr;
+    scale = carver.take(1, padded_stride<T>(rows));
+    cost = carver.take(1, padded_stride<T>(rows));
+    std::size_t input_stride = layout.input_stride;
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      const Layer& layer = layout.layers[l];
+      LayerViews& views = layers[l];
+      views.input_stride = input_stride;
+      views.a = carver.take(rows, layer.stride);
+      views.z = every_z || layer.keeps_z ? carver.take(rows, layer.stride) : views.a;
+      views.delta = carver.take(rows, layer.stride);
+      views.packed = l > 0 || wants_dx ? carver.take(layer.n_out, input_stride) : nullptr;
+      input_stride = layer.stride;
+    }
+  };
+  carve();
+  buffer_ = AlignedBuffer<T>(carver.used());
+  carver.start(buffer_.data());
+  carve();
+}
+
+template <class T>
+T* Workspace<T>::gradient(const Layout& layout) {
+  if (gradient_.size() == 0) gradient_ = AlignedBuffer<T>(layout.size);
+  return gradient_.data();
+}
+
+template struct Workspace<float>;
+template struct Workspace<double>;
+
+}  // namespace chainrule

@@ -1,0 +1,78 @@
+// Which ISA runs: the first of an ordered list that the CPU has, unless CHAINRULE_ISA
+// lowers the choice. Compiled without ISA flags.
+#include <array>
+#include <cstdlib>
+#include <string>
+
+#include "kernels/tables.h"
+
+namespace chainrule {
+namespace {
+
+struct Candidate {
+  const IsaTable* table;
+  bool available;
+};
+
+// Best first; scalar ends the list and is always available.
+std::array<Candidate, CHAINRULE_X86 ? 3 : 1> candidates() {
+#if CHAINRULE_X86
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl");
+  return {{{&avx512_table, avx512}, {&avx2_table, avx2}, {&scalar_table, true}}};
+#else
+  return {{{&scalar_table, true}}};
+#endif
+}
+
+struct Choice {
+  const IsaTable* table = &scalar_table;
+  std::string error;
+};
+
+Choice choose() {
+  const auto all = candidates();
+  const char* wanted = std::getenv("CHAINRULE_ISA");
+  std::string names;
+  for (const Candidate& candidate : all) {
+    if (!candidate.available) continue;
+    if (wanted == nullptr || *wanted == '\0' || std::string_view(wanted) == candidate.table->name)
+      return {candidate.table, {}};
+    names += (names.empty() ? "" : ", ") + std::string(candidate.table->name);
+  }
+  return {&scalar_table, "CHAINRULE_ISA=" + std::string(wanted) +
+                             " is not available here: use one of " + names +
+                             ", or unset the variable to use the best of them"};
+}
+
+const Choice& choice() {
+  static const Choice chosen = choose();
+  return chosen;
+}
+
+}  // namespace
+
+template <>
+const Kernels<float>& kernels<float>() {
+  return choice().table->float32;
+}
+template <>
+const Kernels<double>& kernels<double>() {
+  return choice().table->float64;
+}
+
+std::string_view isa_name() { return choice().table->name; }
+
+const char* isa_error() { return choice().error.empty() ? nullptr : choice().error.c_str(); }
+
+std::size_t available_isas(std::string_view* names, std::size_t capacity) {
+  std::size_t count = 0;
+  for (const Candidate& candidate : candidates())
+    if (candidate.available && count < capacity) names[count++] = candidate.table->name;
+  return count;
+}
+
+}  // namespace chainrule

@@ -1,0 +1,142 @@
+// Every kernel once, generic in vector width and element type; an ISA file includes this
+// header and exports table().
+#pragma once
+
+#include "kernels/activations.h"
+#include "kernels/losses.h"
+#include "kernels/narrow.h"
+#include "kernels/updates.h"
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+template <class T>
+void affine(T* z, Size ldz, const T* a, Size lda, const T* w, Size ld, const T* b, Size rows,
+            Size n_in, Size n_out) {
+  if (ld < kLanes<T>)
+    with_narrow_width<T>(ld, [&](auto p) { narrow_affine<T, p>(z, ldz, a, lda, w, b, rows, n_in); });
+  else
+    product<T, false>(a, lda, w, ld, n_in, b, rows, n_out, StoreRow<T>{z, ldz});
+}
+
+template <class T>
+void weight_gradient(Accumulate mode, T* w, T* g, Size ld, const T* a, Size lda, const T* delta,
+                     Size lddelta, Size samples, Size begin, Size end, Size n_in, Size n_out,
+                     T learning_rate) {
+  if (ld < kLanes<T>)
+    with_narrow_width<T>(ld, [&](auto p) {
+      narrow_gradient<T, p>(mode, w, g, a, lda, delta, lddelta, samples, begin, end, n_in, n_out,
+                            learning_rate);
+    });
+  else
+    product<T, true>(a + begin, lda, delta, lddelta, samples, nullptr, end - begin, n_out,
+                     AccumulateRow<T>{mode, w + begin * ld, g + begin * ld, ld, n_out, learning_rate});
+}
+
+template <class T, class G>
+void map_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r, a += lda, z += ldz) {
+    Size j = 0;
+    for (; j + kWidth<T> <= n; j += kWidth<T>) store<T>(a + j, G::value(load<T>(z + j)));
+    if (j < n) store_partial<T>(a + j, G::value(load<T>(z + j)), n - j);
+  }
+}
+
+template <class T, class G>
+void multiply_rows(T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r, d += ldd, z += ldz, a += lda)
+    for (Size j = 0; j < n; j += kWidth<T>)
+      store<T>(d + j, load<T>(d + j) * G::derivative(load<T>(z + j), load<T>(a + j)));
+}
+
+// Calls f with the struct of an elementwise activation.
+template <class T, class F>
+CHAINRULE_INLINE void with_activation(Activation g, F f) {
+  switch (g) {
+    case Activation::sigmoid: return f(Sigmoid<T>());
+    case Activation::tanh: return f(Tanh<T>());
+    case Activation::relu: return f(Relu<T>());
+    case Activation::leaky_relu: return f(LeakyRelu<T>());
+    case Activation::elu: return f(Elu<T>());
+    case Activation::selu: return f(Selu<T>());
+    case Activation::softplus: return f(Softplus<T>());
+    case Activation::silu: return f(Silu<T>());
+    case Activation::gelu: return f(Gelu<T>());
+    case Activation::identity:
+    case Activation::softmax: return f(Identity<T>());
+  }
+}
+
+template <class T>
+void activate(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+  if (g == Activation::softmax) {
+    for (Size r = 0; r < rows; ++r) softmax<T>(a + r * lda, z + r * ldz, n);
+  } else if (g != Activation::identity || a != z) {
+    with_activation<T>(g, [&](auto formula) {
+      map_rows<T, decltype(formula)>(a, lda, z, ldz, rows, n);
+    });
+  }
+}
+
+template <class T>
+void multiply_derivative(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
+                         Size rows, Size n) {
+  if (g == Activation::softmax) {
+    for (Size r = 0; r < rows; ++r) softmax_backward<T>(d + r * ldd, a + r * lda, n);
+  } else if (g != Activation::identity) {
+    with_activation<T>(g, [&](auto formula) {
+      multiply_rows<T, decltype(formula)>(d, ldd, z, ldz, a, lda, rows, n);
+    });
+  }
+}
+
+template <class T>
+T loss_row(Loss loss, T* d, const T* z, const T* a, const T* y, T scale, Size n) {
+  switch (loss) {
+    case Loss::half_mse: return difference_loss<T, HalfMse<T>>(d, a, y, scale, n);
+    case Loss::sse: return difference_loss<T, Sse<T>>(d, a, y, scale, n);
+    case Loss::mse: return difference_loss<T, Mse<T>>(d, a, y, scale, n);
+    case Loss::mae: return difference_loss<T, Mae<T>>(d, a, y, scale, n);
+    case Loss::huber: return difference_loss<T, Huber<T>>(d, a, y, scale, n);
+    case Loss::cross_entropy: return cross_entropy<T>(d, z, a, y, scale, n);
+    case Loss::binary_cross_entropy: return binary_cross_entropy<T>(d, z, a, y, scale, n);
+  }
+  __builtin_unreachable();
+}
+
+template <class T>
+void loss(Loss kind, T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda, const T* y,
+          Size ldy, const T* scale, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r)
+    cost[r] = loss_row<T>(kind, d != nullptr ? d + r * ldd : nullptr, z + r * ldz, a + r * lda,
+                          y + r * ldy, scale[r], n);
+}
+
+template <class T, class F>
+CHAINRULE_INLINE void map_flat(T* out, const T* x, Size n, F f) {
+  for (Size i = 0; i < n; i += kWidth<T>) {
+    const Size count = n - i < kWidth<T> ? n - i : kWidth<T>;
+    store_partial<T>(out + i, f(load_partial<T>(x + i, count)), count);
+  }
+}
+
+template <class T>
+void elementary(ElementaryFunction which, T* out, const T* x, Size n) {
+  switch (which) {
+#define X(name)          \
+  case ElementaryFunction::name: \
+    return map_flat<T>(out, x, n, [](V<T> v) { return name<T>(v); });
+    CHAINRULE_ELEMENTARY(X)
+#undef X
+  }
+}
+
+template <class T>
+constexpr Kernels<T> make_table() {
+  return {affine<T>,   affine_transposed<T>,   transpose<T>, weight_gradient<T>,
+          bias_gradient<T>, activate<T>, multiply_derivative<T>, loss<T>,
+          sgd<T>,      momentum<T>,            adam<T>,      elementary<T>};
+}
+
+}  // namespace
+}  // namespace chainrule::CHAINRULE_ISA

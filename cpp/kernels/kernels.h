@@ -1,0 +1,121 @@
+// The seam between the mathematics (core/) and the machine (kernels/): one table of hot
+// loops per element type, filled once per ISA. Shapes stand beside the pointers; a row of
+// a workspace is padded to whole 64-byte blocks that may be read and written, a row of a
+// user's array is never touched beyond its n elements. Strides count elements.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+#include "core/activation.h"
+#include "core/loss.h"
+
+namespace chainrule {
+
+using Size = std::ptrdiff_t;
+
+// What a gradient kernel does with acc = Σ_s δ_sj a_sk, the sum over the samples of one chunk.
+enum class Accumulate {
+  store,     // g = acc
+  add,       // g = g + acc
+  step,      // w = fma(-η, acc, w)
+  add_step,  // w = fma(-η, g + acc, w)
+};
+
+struct AdamConstants {
+  double one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
+  double step_size;          // η / (1 - β1^t)
+  double sqrt_correction2;   // √(1 - β2^t)
+};
+
+// The functions of kernels/elementary.h, each callable alone so that it can be tested alone.
+#define CHAINRULE_ELEMENTARY(X) \
+  X(exp)                        \
+  X(expm1)                      \
+  X(log)                        \
+  X(log1p)                      \
+  X(tanh)                       \
+  X(sigmoid)                    \
+  X(softplus)                   \
+  X(erf)                        \
+  X(normal_cdf)                 \
+  X(gelu)                       \
+  X(gelu_derivative)            \
+  X(silu)                       \
+  X(silu_derivative)
+
+enum class ElementaryFunction {
+#define X(name) name,
+  CHAINRULE_ELEMENTARY(X)
+#undef X
+};
+
+inline constexpr std::string_view kElementaryNames[] = {
+#define X(name) #name,
+    CHAINRULE_ELEMENTARY(X)
+#undef X
+};
+
+template <class T>
+struct Kernels {
+  // z = a Wᵀ + b: acc = b_j (0 without b), then acc = fma(w_jk, a_k, acc) for k = 0, 1, ...
+  // A layer with ld < kLanes (a narrow one) runs kLanes / ld such chains, chain s over
+  // k = s, s + S, ..., and adds them in halves. z is a workspace, a anything, b is padded.
+  void (*affine)(T* z /*(rows, n_out)*/, Size ldz, const T* a /*(rows, n_in)*/, Size lda,
+                 const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size rows,
+                 Size n_in, Size n_out);
+
+  // d = Wᵀ δ from W as it lies: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ...
+  // The same bits as affine over transpose(W), faster for a few rows.
+  void (*affine_transposed)(T* d /*(rows, n_in)*/, Size ldd, const T* delta /*(rows, n_out)*/,
+                            Size lddelta, const T* w /*(n_in, ld)*/, Size ld, Size rows, Size n_in,
+                            Size n_out);
+
+  // packed_jk = w_jk for the columns k of [begin, end): W with j as its slow axis.
+  void (*transpose)(T* packed /*(n_out, ldp)*/, Size ldp, const T* w /*(n_in, ld)*/, Size ld,
+                    Size begin, Size end, Size n_out);
+
+  // ∇W for the rows k of [begin, end): acc = 0, then acc = fma(a_sk, δ_sj, acc) for s = 0, 1, ...
+  // begin is a multiple of kLanes / ld in a narrow layer. Padding is never written.
+  void (*weight_gradient)(Accumulate mode, T* w /*(n_in, ld)*/, T* g /*(n_in, ld)*/, Size ld,
+                          const T* a /*(samples, n_in)*/, Size lda,
+                          const T* delta /*(samples, n_out)*/, Size lddelta, Size samples,
+                          Size begin, Size end, Size n_in, Size n_out, T learning_rate);
+
+  // ∇b: acc = 0, then acc = acc + δ_sj for s = 0, 1, ...
+  void (*bias_gradient)(Accumulate mode, T* b, T* g, const T* delta /*(samples, n_out)*/,
+                        Size lddelta, Size samples, Size n_out, T learning_rate);
+
+  // a = g(z), row by row; a may be z. Writes n elements a row.
+  void (*activate)(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n);
+
+  // d = d ⊙ g'(z); softmax: d_j = a_j (d_j - Σ_i d_i a_i).
+  void (*multiply_derivative)(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a,
+                              Size lda, Size rows, Size n);
+
+  // cost_r = C of row r; d = scale_r ∂C/∂a, or scale_r ∂C/∂z for the fused losses (d may be null).
+  void (*loss)(Loss loss, T* cost /*(rows)*/, T* d, Size ldd, const T* z, Size ldz, const T* a,
+               Size lda, const T* y, Size ldy, const T* scale /*(rows)*/, Size rows, Size n);
+
+  // Updates over flat, padded buffers; n is a multiple of kLanes.
+  void (*sgd)(T* w, const T* g, Size n, T learning_rate, T weight_decay);
+  void (*momentum)(T* w, const T* g, T* velocity, Size n, T learning_rate, T momentum,
+                   bool nesterov, T weight_decay);
+  void (*adam)(T* w, const T* g, T* m, T* v, Size n, const AdamConstants& constants);
+
+  // out_i = f(x_i)
+  void (*elementary)(ElementaryFunction f, T* out, const T* x, Size n);
+};
+
+// The table of the ISA in use: the best that the CPU has, or what CHAINRULE_ISA names.
+template <class T>
+const Kernels<T>& kernels();
+
+// "scalar", "avx2" or "avx512"; the names that this CPU can run, best first.
+std::string_view isa_name();
+std::size_t available_isas(std::string_view* names, std::size_t capacity);
+
+// Null, or why CHAINRULE_ISA cannot be obeyed.
+const char* isa_error();
+
+}  // namespace chainrule

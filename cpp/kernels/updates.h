@@ -1,0 +1,65 @@
+// One pass over the parameters for one update: read g and the state, write the state and w.
+// Formulas and names as in PyTorch's optimisers. All buffers are padded with zeros, and every
+// update maps zeros to zeros.
+#pragma once
+
+#include "kernels/kernels.h"
+#include "kernels/reduce.h"
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+// g + λ w; exactly g without weight decay
+template <class T>
+CHAINRULE_INLINE V<T> decayed(V<T> g, V<T> w, T weight_decay) {
+  return weight_decay == T(0) ? g : fma(splat<T>(weight_decay), w, g);
+}
+
+// w = w - η g
+template <class T>
+void sgd(T* w, const T* g, Size n, T learning_rate, T weight_decay) {
+  for (Size i = 0; i < n; i += kWidth<T>) {
+    const V<T> wi = load<T>(w + i);
+    const V<T> gi = decayed<T>(load<T>(g + i), wi, weight_decay);
+    store<T>(w + i, fma(splat<T>(-learning_rate), gi, wi));
+  }
+}
+
+// v = μ v + g; w = w - η v, or w - η (g + μ v) after Nesterov
+template <class T>
+void momentum(T* w, const T* g, T* velocity, Size n, T learning_rate, T mu, bool nesterov,
+              T weight_decay) {
+  for (Size i = 0; i < n; i += kWidth<T>) {
+    const V<T> wi = load<T>(w + i);
+    const V<T> gi = decayed<T>(load<T>(g + i), wi, weight_decay);
+    const V<T> v = fma(splat<T>(mu), load<T>(velocity + i), gi);
+    store<T>(velocity + i, v);
+    const V<T> direction = nesterov ? fma(splat<T>(mu), v, gi) : v;
+    store<T>(w + i, fma(splat<T>(-learning_rate), direction, wi));
+  }
+}
+
+// m = m + (1 - β1)(g - m); v = β2 v + (1 - β2) g²;
+// w = w - η / (1 - β1^t) m / (√v / √(1 - β2^t) + ε)
+template <class T>
+void adam(T* w, const T* g, T* m, T* v, Size n, const AdamConstants& c) {
+  const V<T> one_minus_beta1 = splat<T>(static_cast<T>(c.one_minus_beta1));
+  const V<T> beta2 = splat<T>(static_cast<T>(c.beta2));
+  const V<T> one_minus_beta2 = splat<T>(static_cast<T>(c.one_minus_beta2));
+  const V<T> eps = splat<T>(static_cast<T>(c.eps));
+  const V<T> step = splat<T>(static_cast<T>(-c.step_size));
+  const V<T> correction = splat<T>(static_cast<T>(c.sqrt_correction2));
+  for (Size i = 0; i < n; i += kWidth<T>) {
+    const V<T> wi = load<T>(w + i);
+    const V<T> gi = decayed<T>(load<T>(g + i), wi, static_cast<T>(c.weight_decay));
+    const V<T> m_old = load<T>(m + i);
+    const V<T> mi = fma(one_minus_beta1, gi - m_old, m_old);
+    const V<T> vi = fma(one_minus_beta2 * gi, gi, beta2 * load<T>(v + i));
+    store<T>(m + i, mi);
+    store<T>(v + i, vi);
+    store<T>(w + i, fma(step, mi / (sqrt(vi) / correction + eps), wi));
+  }
+}
+
+}  // namespace
+}  // namespace chainrule::CHAINRULE_ISA

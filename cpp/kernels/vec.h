@@ -1,0 +1,218 @@
+// The vector operations that the kernels need, and no more.
+//
+// An ISA file defines CHAINRULE_ISA (the namespace) and CHAINRULE_VECTOR_BYTES
+// (0: one element at a time) before it includes this header. V<T> is then a
+// GCC/Clang vector, or T itself at width 1, so that + - * / < ?: and integer
+// operations on Bits<T> are the language's own. Only fused multiply-add, square
+// root and the masked tails need a function; everything has internal linkage,
+// so that no copy compiled for one CPU can stand in for another's.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if CHAINRULE_VECTOR_BYTES >= 32
+#include <immintrin.h>
+#endif
+
+#define CHAINRULE_INLINE inline __attribute__((always_inline))
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+template <class T>
+struct ElementOf;
+template <>
+struct ElementOf<float> {
+  using Int = std::int32_t;
+};
+template <>
+struct ElementOf<double> {
+  using Int = std::int64_t;
+};
+
+#if CHAINRULE_VECTOR_BYTES == 0
+template <class T>
+struct VectorOf {
+  using Value = T;
+  using Bits = typename ElementOf<T>::Int;
+};
+template <class T>
+inline constexpr int kWidth = 1;
+#else
+template <class T>
+struct VectorOf {
+  typedef T Value __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+  typedef typename ElementOf<T>::Int Bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+};
+template <class T>
+inline constexpr int kWidth = CHAINRULE_VECTOR_BYTES / static_cast<int>(sizeof(T));
+#endif
+
+template <class T>
+using V = typename VectorOf<T>::Value;
+template <class T>
+using Bits = typename VectorOf<T>::Bits;
+
+// Every reduction runs over kLanes<T> lanes, whatever the vector width (see Block in reduce.h).
+template <class T>
+inline constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
+
+template <class T>
+CHAINRULE_INLINE Bits<T> bits(V<T> x) {
+  return __builtin_bit_cast(Bits<T>, x);
+}
+template <class T>
+CHAINRULE_INLINE V<T> value(Bits<T> x) {
+  return __builtin_bit_cast(V<T>, x);
+}
+
+CHAINRULE_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+CHAINRULE_INLINE double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
+
+#if CHAINRULE_VECTOR_BYTES == 0
+
+CHAINRULE_INLINE float sqrt(float a) { return __builtin_sqrtf(a); }
+CHAINRULE_INLINE double sqrt(double a) { return __builtin_sqrt(a); }
+template <class T>
+CHAINRULE_INLINE V<T> splat(T x) {
+  return x;
+}
+template <class T>
+CHAINRULE_INLINE V<T> load(const T* p) {
+  return *p;
+}
+template <class T>
+CHAINRULE_INLINE void store(T* p, V<T> v) {
+  *p = v;
+}
+// The first n (0 <= n <= width) elements; zeros beyond, which are never touched in memory.
+template <class T>
+CHAINRULE_INLINE V<T> load_partial(const T* p, std::ptrdiff_t n) {
+  return n > 0 ? *p : T(0);
+}
+template <class T>
+CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
+  if (n > 0) *p = v;
+}
+
+#else
+
+template <class T>
+CHAINRULE_INLINE V<T> load(const T* p) {
+  V<T> v;
+  __builtin_memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+CHAINRULE_INLINE void store(T* p, V<T> v) {
+  __builtin_memcpy(p, &v, sizeof v);
+}
+
+#if CHAINRULE_VECTOR_BYTES == 64
+
+CHAINRULE_INLINE V<float> fma(V<float> a, V<float> b, V<float> c) {
+  return (V<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+CHAINRULE_INLINE V<double> fma(V<double> a, V<double> b, V<double> c) {
+  return (V<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+}
+// The zero-masked form: GCC 12 warns that the plain one reads an undefined vector.
+CHAINRULE_INLINE V<float> sqrt(V<float> a) { return (V<float>)_mm512_maskz_sqrt_ps(0xffff, (__m512)a); }
+CHAINRULE_INLINE V<double> sqrt(V<double> a) { return (V<double>)_mm512_maskz_sqrt_pd(0xff, (__m512d)a); }
+template <class T>
+CHAINRULE_INLINE V<T> splat(T x) {
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_set1_ps(x);
+  else
+    return (V<T>)_mm512_set1_pd(x);
+}
+// The first n (0 <= n <= width) elements; zeros beyond, which are never touched in memory.
+template <class T>
+CHAINRULE_INLINE V<T> load_partial(const T* p, std::ptrdiff_t n) {
+  const unsigned mask = (1u << n) - 1u;
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p);
+  else
+    return (V<T>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p);
+}
+template <class T>
+CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
+  const unsigned mask = (1u << n) - 1u;
+  if constexpr (sizeof(T) == 4)
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask), (__m512)v);
+  else
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask), (__m512d)v);
+}
+
+#elif CHAINRULE_VECTOR_BYTES == 32
+
+CHAINRULE_INLINE V<float> fma(V<float> a, V<float> b, V<float> c) {
+  return (V<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+CHAINRULE_INLINE V<double> fma(V<double> a, V<double> b, V<double> c) {
+  return (V<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+}
+CHAINRULE_INLINE V<float> sqrt(V<float> a) { return (V<float>)_mm256_sqrt_ps((__m256)a); }
+CHAINRULE_INLINE V<double> sqrt(V<double> a) { return (V<double>)_mm256_sqrt_pd((__m256d)a); }
+template <class T>
+CHAINRULE_INLINE V<T> splat(T x) {
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm256_set1_ps(x);
+  else
+    return (V<T>)_mm256_set1_pd(x);
+}
+// All bits set in the first n lanes.
+template <class T>
+CHAINRULE_INLINE __m256i first_lanes(std::ptrdiff_t n) {
+  if constexpr (sizeof(T) == 4)
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)),
+                              _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  else
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+// The first n (0 <= n <= width) elements; zeros beyond, which are never touched in memory.
+template <class T>
+CHAINRULE_INLINE V<T> load_partial(const T* p, std::ptrdiff_t n) {
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm256_maskload_ps(p, first_lanes<T>(n));
+  else
+    return (V<T>)_mm256_maskload_pd(p, first_lanes<T>(n));
+}
+template <class T>
+CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
+  if constexpr (sizeof(T) == 4)
+    _mm256_maskstore_ps(p, first_lanes<T>(n), (__m256)v);
+  else
+    _mm256_maskstore_pd(p, first_lanes<T>(n), (__m256d)v);
+}
+
+#else
+#error "CHAINRULE_VECTOR_BYTES must be 0, 32 or 64"
+#endif
+#endif
+
+// |x|, and the sign of s on the magnitude of x.
+template <class T>
+CHAINRULE_INLINE V<T> abs(V<T> x) {
+  constexpr auto magnitude = static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
+  return value<T>(bits<T>(x) & magnitude);
+}
+template <class T>
+CHAINRULE_INLINE V<T> copysign(V<T> x, V<T> s) {
+  constexpr auto magnitude = static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
+  return value<T>((bits<T>(x) & magnitude) | (bits<T>(s) & ~magnitude));
+}
+
+// max(a, b) and min(a, b); b where a is NaN.
+template <class T>
+CHAINRULE_INLINE V<T> max(V<T> a, V<T> b) {
+  return a > b ? a : b;
+}
+template <class T>
+CHAINRULE_INLINE V<T> min(V<T> a, V<T> b) {
+  return a < b ? a : b;
+}
+
+}  // namespace
+}  // namespace chainrule::CHAINRULE_ISA

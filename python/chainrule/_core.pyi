@@ -1,0 +1,136 @@
+"""The C++ engine. Users import :mod:`chainrule`; this module is its private lower half."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__version__: str
+
+ACTIVATIONS: tuple[str, ...]
+LOSSES: tuple[str, ...]
+
+class Network:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: Sequence[str],
+        loss: str,
+        dtype: str,
+        bias: bool,
+    ) -> None: ...
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+    @property
+    def activations(self) -> tuple[str, ...]: ...
+    @property
+    def loss(self) -> str: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def has_bias(self) -> bool: ...
+    @property
+    def n_parameters(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def weights(self) -> tuple[NDArray[Any], ...]: ...
+    @property
+    def biases(self) -> tuple[NDArray[Any], ...]: ...
+    def initialize(self, schemes: Sequence[str], seed: int) -> None: ...
+    def set_parameters(self, v: NDArray[Any]) -> None: ...
+    def predict(
+        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+    ) -> NDArray[Any]: ...
+    def __call__(
+        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+    ) -> NDArray[Any]: ...
+    def cost(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> float: ...
+    def gradients_of(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
+    def record(self, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
+    def trace_of(
+        self, x: ArrayLike, y: ArrayLike
+    ) -> tuple[
+        tuple[NDArray[Any], ...],
+        tuple[NDArray[Any], ...],
+        tuple[NDArray[Any], ...],
+        tuple[NDArray[Any], ...],
+    ]: ...
+    def step(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None,
+        optimizer: OptimizerState,
+        learning_rate: float,
+        threads: int | None = None,
+    ) -> float: ...
+    def update(
+        self,
+        weights: Sequence[NDArray[Any]],
+        biases: Sequence[NDArray[Any]],
+        optimizer: OptimizerState,
+        learning_rate: float,
+    ) -> None: ...
+    def train_epoch(
+        self,
+        x: NDArray[Any],
+        y: NDArray[Any],
+        sample_weight: NDArray[np.float64] | None,
+        batch_size: int,
+        shuffle: tuple[int, int] | None,
+        optimizer: OptimizerState,
+        learning_rates: NDArray[np.float64],
+        threads: int | None = None,
+        poll: Callable[[int], object] | None = None,
+    ) -> tuple[float, int, int]: ...
+    def check_data(
+        self, x: NDArray[Any], y: NDArray[Any], sample_weight: NDArray[np.float64] | None
+    ) -> None: ...
+    def nonfinite_layer(self) -> int: ...
+
+class Predictor:
+    def __init__(self, network: Network) -> None: ...
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+    @property
+    def activations(self) -> tuple[str, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def predict(
+        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+    ) -> NDArray[Any]: ...
+    def __call__(
+        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+    ) -> NDArray[Any]: ...
+
+@final
+class Tape:
+    def pullback(
+        self, dC_da: ArrayLike
+    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], NDArray[Any]]: ...
+
+@final
+class OptimizerState:
+    def __init__(self, network: Network, rule: str, hyperparameters: dict[str, float]) -> None: ...
+    @property
+    def step(self) -> int: ...
+
+@final
+class Snapshot:
+    def __init__(self, network: Network, optimizer: OptimizerState) -> None: ...
+    def restore(self) -> None: ...
+
+def permutation(seed: int, epoch: int, n: int) -> NDArray[np.int64]: ...
+def philox4x32(key: Sequence[int], counter: Sequence[int]) -> tuple[int, int, int, int]: ...
+def elementary(name: str, x: NDArray[Any]) -> NDArray[Any]: ...
+def set_num_threads(n: int) -> None: ...
+def get_num_threads() -> int: ...
+def config() -> dict[str, Any]: ...

@@ -1,0 +1,99 @@
+"""Arrays on their way to the core: conversion, checks, and slices of bounded size.
+
+The core reads aligned arrays of bool, integers, float32 and float64 in native byte order where
+they lie. Everything else that holds real numbers (float16, long double, swapped bytes) is
+converted a few rows at a time, never whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from chainrule import _core
+
+# Numbers a slice may hold: a few megabytes, so that a conversion stays in the cache.
+SLICE_SIZE = 2**20
+
+
+def real_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """Return `value` as an array of real numbers, without a copy if it is one already."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must hold real numbers (bool, integers or floats), got dtype {array.dtype}"
+        )
+    return array
+
+
+def weight_array(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
+    """Return sample weights as float64 of shape (n,), all finite and >= 0, with a sum > 0."""
+    if value is None:
+        return None
+    array = np.ascontiguousarray(real_array(value, "sample_weight"), dtype=np.float64)
+    if array.shape != (n,):
+        raise ValueError(f"sample_weight must have shape ({n},), got {np.shape(value)}")
+    if not (np.isfinite(array) & (array >= 0)).all() or not array.sum() > 0:
+        raise ValueError("sample_weight must be finite and >= 0, with a sum above 0")
+    return array
+
+
+def as_batch(
+    x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+    """Return x (n, n_0), y (n, …) and weights (n,) as arrays; a 1-D x is one sample."""
+    x, y = real_array(x, "x"), real_array(y, "y")
+    if x.ndim == 1:
+        x, y = x[None], y[None]
+    if x.ndim != 2:
+        raise ValueError(f"x must have shape (n, features) or (features,), got {x.shape}")
+    if y.ndim == 0 or len(y) != len(x):
+        raise ValueError(f"y must have one entry a row of x: {len(x)} rows, y of shape {y.shape}")
+    return x, y, weight_array(sample_weight, len(x))
+
+
+def is_native(array: NDArray[Any]) -> bool:
+    """Tell whether the core can read `array` where it lies."""
+    dtype = array.dtype
+    readable = dtype.kind != "f" or dtype.itemsize in (4, 8)
+    return bool(readable and dtype.isnative and array.flags.aligned)
+
+
+def native(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return `array` if the core can read it, else a copy: floats as `dtype`, the rest as is."""
+    if is_native(array):
+        return array
+    wanted = dtype if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
+    with np.errstate(over="ignore"):  # a long double may become infinite: the checks say so
+        return np.array(array, wanted)
+
+
+def row_slices(n: int, width: int) -> Iterator[slice]:
+    """Cut n rows of `width` numbers into slices of at most `SLICE_SIZE` numbers (or one row)."""
+    rows = max(1, SLICE_SIZE // width)
+    return (slice(start, min(start + rows, n)) for start in range(0, n, rows))
+
+
+def check(
+    network: _core.Network,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    sample_weight: NDArray[np.float64] | None,
+) -> None:
+    """Raise ValueError unless shapes fit the network and every number is finite."""
+    if is_native(x) and is_native(y) or not len(x):
+        network.check_data(native(x, network.dtype), native(y, network.dtype), sample_weight)
+        return
+    for part in row_slices(len(x), max(network.sizes)):
+        x_part, y_part = native(x[part], network.dtype), native(y[part], network.dtype)
+        try:
+            network.check_data(x_part, y_part, None)
+        except ValueError as error:
+            message = f"{error} (within rows {part.start} to {part.stop - 1}, counted from 0)"
+            raise ValueError(message) from None

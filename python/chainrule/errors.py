@@ -1,0 +1,39 @@
+"""The one exception of this package that Python does not already have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chainrule.history import History
+
+
+class DivergenceError(ArithmeticError):
+    """A training run left the finite numbers.
+
+    When it is raised, the weights and the optimiser's state are again those at the start of
+    ``epoch``, so that training can go on with other settings.
+
+    Attributes
+    ----------
+    epoch, batch, layer : int
+        Where numbers that are not finite were first found. All three count from 1; epochs are
+        counted over the life of the network.
+    history : History
+        The epochs that ``fit`` had completed.
+    """
+
+    def __init__(self, epoch: int, batch: int, layer: int, history: History) -> None:
+        super().__init__(epoch, batch, layer, history)
+        self.epoch = epoch
+        self.batch = batch
+        self.layer = layer
+        self.history = history
+
+    def __str__(self) -> str:
+        return (
+            f"training diverged in epoch {self.epoch}, batch {self.batch}: layer {self.layer} "
+            "holds numbers that are not finite. The weights and the optimiser's state are again "
+            f"those at the start of epoch {self.epoch}. Try a lower learning rate, or scale the "
+            "inputs to mean 0 and standard deviation 1"
+        )

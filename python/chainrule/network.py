@@ -1,0 +1,513 @@
+"""The network a user holds: the C++ core with a constructor, training and conveniences."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from operator import index
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from chainrule import _core, metrics, training
+from chainrule.arrays import real_array
+from chainrule.gradients import Gradients, flatten
+from chainrule.optimizers import choose
+from chainrule.predictor import Predictor
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike, NDArray
+    from typing_extensions import Self
+
+    from chainrule.explain import Explanation, Trace
+    from chainrule.history import History
+    from chainrule.optimizers import LearningRate, Optimizer
+    from chainrule.training import Callback, EarlyStopping
+
+    Initializer = Callable[[int, int, int], ArrayLike]
+    Pullback = Callable[[ArrayLike], tuple[Gradients, NDArray[Any]]]
+
+T = TypeVar("T")
+
+SCHEMES = (
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_normal",
+    "zeros",
+)
+
+# What init="auto" draws; glorot_uniform for the activations that are not listed.
+AUTO = {
+    "relu": "he_uniform",
+    "leaky_relu": "he_uniform",
+    "elu": "he_uniform",
+    "silu": "he_uniform",
+    "gelu": "he_uniform",
+    "softplus": "he_uniform",
+    "selu": "lecun_normal",
+}
+
+
+class Network(_core.Network):
+    """A multilayer perceptron: a^l = g^l(W^l a^{l-1} + b^l) for l = 1..L, with a^0 = x.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Width of the input, then of every layer: n_0, n_1, …, n_L.
+    activations : str or sequence of str, default "sigmoid"
+        One name for all layers, or one a layer: identity, sigmoid, tanh, relu, leaky_relu
+        (slope 0.01), elu (α = 1), selu, softplus, silu, gelu (with the error function), and
+        softmax in the last layer.
+    loss : str, default "half_mse"
+        Cost of one sample with outputs a and targets y; costs are means over samples.
+
+        ===================== ================================================================
+        half_mse              1/n_L Σ_j ½ (a_j - y_j)²
+        mse                   1/n_L Σ_j (a_j - y_j)²
+        sse                   Σ_j (a_j - y_j)²
+        mae                   1/n_L Σ_j |a_j - y_j|
+        huber                 1/n_L Σ_j h(a_j - y_j), h(d) = ½ d² if |d| <= 1 else |d| - ½
+        cross_entropy         -Σ_j y_j log a_j; needs a softmax output; δ_j = a_j Σ_i y_i - y_j
+        binary_cross_entropy  -1/n_L Σ_j (y_j log a_j + (1 - y_j) log(1 - a_j)); needs a sigmoid
+                              output; δ_j = (a_j - y_j)/n_L
+        ===================== ================================================================
+    dtype : {"float32", "float64"}
+        Type of the parameters and of all arithmetic.
+    init : str or callable, default "auto"
+        How the weights are drawn: glorot_uniform, glorot_normal, he_uniform, he_normal,
+        lecun_normal, zeros; or a function ``(fan_out, fan_in, l) -> W`` of shape
+        (fan_out, fan_in) for layer l = 1..L. "auto" is he_uniform for relu, leaky_relu, elu,
+        silu, gelu and softplus, lecun_normal for selu, glorot_uniform for the others. Biases
+        start at 0.
+    bias : bool, default True
+        Whether layers have a b.
+    seed : int, optional
+        In [0, 2**64). Fixes the initial weights and the order of samples in ``fit``, on every
+        machine. None draws one from the operating system; see ``.seed``.
+
+    Attributes
+    ----------
+    sizes : tuple of int
+    activations : tuple of str
+        One a layer.
+    loss : str
+    dtype : numpy.dtype
+    seed : int
+    epoch : int
+        Epochs that ``fit`` has completed.
+    n_parameters : int
+    weights, biases : tuple of ndarray
+        Writable views of the parameters, no copies: ``weights[i]`` is W^{i+1}, of shape
+        (n_{i+1}, n_i), row = to, column = from; ``biases`` is () with ``bias=False``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not what it must be; the message says what was expected.
+    OverflowError, MemoryError
+        If the parameters cannot be addressed, or do not fit into memory.
+
+    Examples
+    --------
+    >>> net = Network([2, 3, 1], activations="tanh", seed=0)
+    >>> net.predict([[0.5, -1.0]]).shape
+    (1, 1)
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        activations: str | Sequence[str] = "sigmoid",
+        loss: str = "half_mse",
+        *,
+        dtype: DTypeLike = "float32",
+        init: str | Initializer = "auto",
+        bias: bool = True,
+        seed: int | None = None,
+    ) -> None:
+        sizes = _tuple("sizes", sizes)
+        if isinstance(activations, str):
+            activations = (activations,) * (len(sizes) - 1)
+        activations = _tuple("activations", activations)
+        if not all(isinstance(name, str) for name in (*activations, loss)):
+            raise TypeError(f"activations and loss must be names, got {activations} and {loss!r}")
+        super().__init__(sizes, activations, loss, _dtype_name(dtype), bool(bias))
+        self._seed = _checked_seed(seed)
+        self._epoch = 0
+        self._fitting = threading.Lock()
+        self._initialize(init)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the initial weights and of the order of samples."""
+        return self._seed
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that ``fit`` has completed; the next one's order of samples depends on it."""
+        return self._epoch
+
+    # Training
+
+    def fit(
+        self,
+        X: ArrayLike | Iterable[object],
+        Y: ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+        batch_size: int | None = 32,
+        learning_rate: LearningRate | None = None,
+        optimizer: Optimizer | None = None,
+        shuffle: bool = True,
+        sample_weight: ArrayLike | None = None,
+        validation_data: Sequence[ArrayLike] | None = None,
+        early_stopping: EarlyStopping | int | None = None,
+        callbacks: Iterable[Callback] = (),
+        progress: bool = False,
+        threads: int | None = None,
+    ) -> History:
+        """Train for some epochs.
+
+        The order of samples in an epoch is a function of the seed, the epoch's number and n, so
+        n calls of ``fit(epochs=1)`` give the same bits as one of ``fit(epochs=n)``.
+
+        Parameters
+        ----------
+        X, Y : array_like
+            Inputs of shape (n, n_0), and targets: values of shape (n, n_L), integer labels of
+            shape (n,) with cross_entropy, or (n,) for (n, 1). Arrays of bool, integers, float32
+            and float64 are read where they lie; other real arrays are converted batch by batch;
+            lists and data frames are made arrays first. Without Y, X is an iterable of
+            (x, y) or (x, y, sample_weight) batches that is run through once an epoch, and
+            `batch_size` and `shuffle` are not used.
+        epochs : int, default 1
+        batch_size : int or None, default 32
+            Samples an update; the last batch of an epoch may be smaller. 1 is stochastic
+            descent, None is full batch, which is not shuffled.
+        learning_rate : float or callable, optional
+            η of plain gradient descent, the same as ``optimizer=SGD(learning_rate)`` with a new
+            SGD each call; or a function of the step, from 0. Give this or `optimizer`.
+        optimizer : Optimizer, optional
+            It keeps its state from call to call.
+        shuffle : bool, default True
+            Draw the batches in random order; False takes the samples as they come.
+        sample_weight : array_like of shape (n,), optional
+            wᵢ >= 0; the cost of a batch is Σ wᵢ Cᵢ / Σ wᵢ.
+        validation_data : (x, y) or (x, y, sample_weight), optional
+            Data to evaluate after every epoch.
+        early_stopping : EarlyStopping or int, optional
+            When to stop before the last epoch; an int is the patience.
+        callbacks : iterable of callable, optional
+            Functions ``(network, history)`` called after every epoch; one that returns True
+            ends the training. They may call everything but ``fit``.
+        progress : bool, default False
+            Show a bar on stderr; without tqdm (``pip install "chainrule[progress]"``) a line an
+            epoch.
+        threads : int, optional
+            At most so many threads; the results do not depend on it.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is wrong or data are not finite; nothing has changed then. A bad
+            batch of a stream is named, and the steps before it are kept.
+        DivergenceError
+            If the training leaves the finite numbers; weights and optimiser state are then
+            those at the epoch's start.
+        RuntimeError
+            If ``fit`` is already running on this network.
+        KeyboardInterrupt
+            On Ctrl-C; the weights are those of the last completed step.
+        """
+        if not self._fitting.acquire(blocking=False):
+            raise RuntimeError("fit is already running on this network, in a callback or thread")
+        try:
+            return training.fit(
+                self,
+                X,
+                Y,
+                epochs=epochs,
+                batch_size=batch_size,
+                learning_rate=learning_rate,
+                optimizer=optimizer,
+                shuffle=shuffle,
+                sample_weight=sample_weight,
+                validation_data=validation_data,
+                early_stopping=early_stopping,
+                callbacks=callbacks,
+                progress=progress,
+                threads=threads,
+            )
+        finally:
+            self._fitting.release()
+
+    def train_step(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        learning_rate: LearningRate | None = None,
+        optimizer: Optimizer | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
+        """Do one update from one batch, and return the batch's cost before it.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array_like
+            As for ``cost``.
+        learning_rate, optimizer
+            As for ``fit``: exactly one of them.
+        """
+        optimizer = choose(learning_rate, optimizer)
+        state = optimizer.bind(self)
+        return self.step(x, y, sample_weight, state, optimizer.rate_at(state.step))
+
+    def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:
+        """Do one update from gradients that came from elsewhere, ``vjp`` for instance."""
+        if not isinstance(gradients, Gradients):
+            raise TypeError(f"gradients must be Gradients, got {type(gradients).__name__}")
+        optimizer = choose(None, optimizer)
+        state = optimizer.bind(self)
+        rate = optimizer.rate_at(state.step)
+        weights, biases = (
+            [real_array(part, "every gradient") for part in parts]
+            for parts in (gradients.weights, gradients.biases)
+        )
+        self.update(weights, biases, state, rate)
+
+    # Derivatives and their parts
+
+    def gradients(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Gradients:
+        """Return the mean cost C and its derivatives ∇W^l = δ^l (a^{l-1})ᵀ and ∇b^l = δ^l.
+
+        Both are means over samples, or Σ wᵢ (…)ᵢ / Σ wᵢ with sample weights.
+        """
+        return Gradients(*self.gradients_of(x, y, sample_weight))
+
+    def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Pullback]:
+        """Return a^L, and a function that takes ∂C/∂a^L through the network: any loss of yours.
+
+        Returns
+        -------
+        a : ndarray of shape (n, n_L), or (n_L,) for a 1-D x
+        pullback : callable
+            ``pullback(dC_da)``, with an array of the shape of `a`, returns ``(Gradients,
+            dC_dx)``. Gradients are sums over rows, with no 1/n, and their cost is None. It
+            raises RuntimeError if the parameters were changed by a method since.
+        """
+        a, tape = self.record(x)
+
+        def pullback(dC_da: ArrayLike) -> tuple[Gradients, NDArray[Any]]:
+            weights, biases, dC_dx = tape.pullback(dC_da)
+            return Gradients(None, weights, biases), dC_dx
+
+        return a, pullback
+
+    def trace(self, x: ArrayLike, y: ArrayLike) -> Trace:
+        """Return every quantity of back-propagation: a, z, g', δ, gradients and cost."""
+        from chainrule.explain import trace
+
+        return trace(self, x, y)
+
+    def explain(self, x: ArrayLike, y: ArrayLike, layer: int, to: int, from_: int) -> Explanation:
+        """Take the derivative with respect to one weight apart, for one sample.
+
+        ∂C/∂w_jk = ∂C/∂a_j · ∂a_j/∂z_j · ∂z_j/∂w_jk, with j = `to` in layer l and k = `from_` in
+        layer l - 1.
+
+        Parameters
+        ----------
+        x, y : array_like
+            One sample: a 1-D x, or a single row.
+        layer : int
+            l = 1..L.
+        to, from_ : int
+            j and k, counted from 0.
+
+        Returns
+        -------
+        Explanation
+            The terms as attributes; printed, the whole calculation.
+        """
+        from chainrule.explain import explain
+
+        return explain(self, x, y, layer, to, from_)
+
+    def check_gradients(self, x: ArrayLike, y: ArrayLike) -> float:
+        """Compare back-propagation with central differences, in float64.
+
+        Returns
+        -------
+        float
+            ‖g - ĝ‖₂ / (‖g‖₂ + ‖ĝ‖₂) over all parameters: below 1e-7 where the cost is smooth.
+            The time is some 8 evaluations of the cost for every parameter.
+        """
+        from chainrule.gradcheck import check_gradients
+
+        return check_gradients(self, x, y)
+
+    # Inspection
+
+    def evaluate(
+        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> dict[str, float]:
+        """Return the cost, and metrics that fit the loss.
+
+        Returns
+        -------
+        dict
+            "cost", and: "accuracy" with cross_entropy (the share of samples whose largest output
+            is the target's class) and binary_cross_entropy (the share of outputs on the target's
+            side of 1/2); otherwise "mae", the mean |a - y|, and "r2", the mean over outputs of
+            1 - Σ (y - a)² / Σ (y - ȳ)².
+        """
+        return metrics.evaluate(self, x, y, sample_weight)
+
+    def summary(self) -> None:
+        """Print layers, shapes, activations, parameters and memory."""
+        rows = [("layer", "weights", "activation", "parameters")]
+        rows.append(("0", f"{self.sizes[0]} inputs", "", ""))
+        for layer, (w, activation) in enumerate(
+            zip(self.weights, self.activations, strict=True), start=1
+        ):
+            count = w.size + (len(w) if self.has_bias else 0)
+            rows.append((f"{layer}", f"{w.shape[0]} x {w.shape[1]}", activation, f"{count:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            *texts, number = (f"{cell:<{n}}" for cell, n in zip(row, widths, strict=True))
+            print("  ".join([*texts, f"{number.strip():>{widths[-1]}}"]).rstrip())
+        biases = "with biases" if self.has_bias else "without biases"
+        print(f"{self.n_parameters:,} parameters, {biases}, {self.dtype.name}")
+        print(f"{self.nbytes:,} bytes; loss {self.loss}, seed {self.seed}, epoch {self.epoch}")
+
+    def __repr__(self) -> str:
+        bias = "" if self.has_bias else ", bias=False"
+        return (
+            f"{type(self).__name__}({list(self.sizes)}, activations={list(self.activations)}, "
+            f"loss='{self.loss}', dtype='{self.dtype.name}'{bias}, seed={self.seed})"
+            f"  # {self.n_parameters:,} parameters"
+        )
+
+    # Parameters and copies
+
+    def get_parameters(self) -> NDArray[Any]:
+        """Copy all parameters into one vector: W¹ row-major, b¹, W², b² and so on."""
+        return flatten(self.weights, self.biases)
+
+    def set_parameters(self, v: ArrayLike) -> None:
+        """Set all parameters from a vector in the order of ``get_parameters``.
+
+        Other real types are rounded to the network's. Numbers that are not finite are taken.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If v is not a vector of ``n_parameters`` real numbers; nothing has changed then.
+        """
+        vector = real_array(v, "v")
+        if vector.shape != (self.n_parameters,):
+            raise ValueError(f"v must have shape ({self.n_parameters},), got {vector.shape}")
+        super().set_parameters(np.ascontiguousarray(vector, dtype=self.dtype))
+
+    def freeze(self) -> Predictor:
+        """Return an immutable copy for serving, which gives the same bits."""
+        return Predictor(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to a safetensors file, replacing it in one step if it exists.
+
+        The header holds architecture, seed, epoch counter, and a SHA-256 over all of it.
+        """
+        from chainrule.files import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a network that ``save`` wrote.
+
+        Raises
+        ------
+        ValueError
+            If the file is not such a file, or is damaged; the message names file and reason.
+        """
+        from chainrule.files import load
+
+        return load(cls, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        core = (self.sizes, self.activations, self.loss, self.dtype.name, self.has_bias)
+        attributes = {name: v for name, v in vars(self).items() if name != "_fitting"}
+        return self._restore, (core, self.get_parameters()), attributes
+
+    @classmethod
+    def _restore(cls, core: Sequence[Any], parameters: NDArray[Any]) -> Self:
+        """Rebuild the core for pickles, copies and files, which then set the attributes.
+
+        A subclass's ``__init__`` is not called, whatever its arguments are.
+        """
+        network: Self = cls.__new__(cls)
+        _core.Network.__init__(network, *core)
+        network.set_parameters(parameters)
+        network._fitting = threading.Lock()
+        return network
+
+    def _initialize(self, init: str | Initializer) -> None:
+        if callable(init):
+            for layer, w in enumerate(self.weights, start=1):
+                n_out, n_in = w.shape
+                drawn = real_array(init(n_out, n_in, layer), f"init of layer {layer}")
+                if drawn.shape != w.shape:
+                    raise ValueError(
+                        f"init of layer {layer} must return shape {w.shape}, got {drawn.shape}"
+                    )
+                with np.errstate(over="ignore"):
+                    w[...] = drawn
+                if not np.isfinite(w).all():
+                    raise ValueError(f"init of layer {layer} returned numbers that are not finite")
+            return
+        if init != "auto" and init not in SCHEMES:
+            raise ValueError(
+                f"init must be one of auto, {', '.join(SCHEMES)}, or a function, got {init!r}"
+            )
+        schemes = [
+            AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in self.activations
+        ]
+        self.initialize(schemes, self._seed)
+
+
+def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} must be a sequence, got {values!r}")
+    return tuple(values)
+
+
+def _dtype_name(dtype: DTypeLike) -> str:
+    if dtype is not None:  # which NumPy would take for float64
+        for name in ("float32", "float64"):
+            with contextlib.suppress(TypeError):  # not a dtype at all
+                if np.dtype(dtype) == name:
+                    return name
+    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
+
+
+def _checked_seed(seed: int | None) -> int:
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little") >> 1
+    if not hasattr(seed, "__index__"):
+        raise TypeError(f"seed must be an integer in [0, 2**64), got {seed!r}")
+    if not 0 <= index(seed) < 2**64:
+        raise ValueError(f"seed must be an integer in [0, 2**64), got {seed}")
+    return index(seed)

@@ -1,0 +1,61 @@
+"""An immutable copy of a network, for serving."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chainrule import _core
+from chainrule.gradients import flatten
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Predictor(_core.Predictor):
+    """An immutable copy of a network that gives the same bits; ``Network.freeze`` makes one.
+
+    It has no state that a call changes: threads may share it, and the network it came from may
+    go on training. ``predictor(x, out=None)`` and ``predictor.predict`` are what they are on
+    ``Network``. It can be pickled, and is its own copy.
+
+    Parameters
+    ----------
+    network : Network
+        The network to copy.
+    """
+
+    def __init__(self, network: _core.Network) -> None:
+        super().__init__(network)
+        # The core may repack its weights for speed: a pickle is made from this plain copy.
+        self._parameters = flatten(network.weights, network.biases)
+        self._bias = network.has_bias
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        shape = (self.sizes, self.activations, self.dtype.name, self._bias)
+        return _restore, (type(self), *shape, self._parameters)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({list(self.sizes)}, activations={list(self.activations)}, "
+            f"dtype='{self.dtype.name}')"
+        )
+
+
+def _restore(
+    cls: type[Predictor],
+    sizes: tuple[int, ...],
+    activations: tuple[str, ...],
+    dtype: str,
+    bias: bool,
+    parameters: Any,
+) -> Predictor:
+    # A predictor has no loss; this one fits every output layer.
+    network = _core.Network(sizes, activations, "half_mse", dtype, bias)
+    network.set_parameters(parameters)
+    return cls(network)

@@ -1,0 +1,40 @@
+"""Fixtures and markers of the whole suite."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+MARKERS = {
+    "bits": "compares results bit by bit (the arithmetic contract)",
+    "peers": "compares with a framework that the [test] extra does not install",
+    "slow": "takes more than a few seconds",
+}
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist() -> Path:
+    """The folder of the IDX files of Debian's package dataset-fashion-mnist."""
+    if not FASHION_MNIST.is_dir():
+        pytest.skip(f"{FASHION_MNIST} is absent: apt install dataset-fashion-mnist")
+    return FASHION_MNIST

@@ -1,0 +1,148 @@
+"""What several test modules share: comparisons, random problems, fresh interpreters."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import ArrayLike
+
+import chainrule as cr
+import reference
+
+TESTS = Path(__file__).parent
+
+#: True in the build with AddressSanitizer, which replaces malloc and makes everything slower.
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
+
+HIDDEN = [name for name in reference.ACTIVATIONS if name != "softmax"]
+
+#: Every (output activation, loss) that the constructor accepts.
+OUTPUT_PAIRS = [
+    (output, loss)
+    for output in reference.ACTIVATIONS
+    for loss in reference.permitted_losses(output)
+]
+
+#: The rule that excludes kinks: no pre-activation of relu, leaky_relu, elu or selu within this
+#: distance of 0, no residual of mae within it of 0, none of huber within it of -1 or 1.
+MARGIN = 1e-3
+
+
+# --- comparisons ------------------------------------------------------------------------------
+
+
+def bits(*arrays: ArrayLike) -> bytes:
+    return b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)
+
+
+def assert_same_bits(actual: Any, expected: Any) -> None:
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.dtype == expected.dtype
+    assert actual.shape == expected.shape
+    if bits(actual) != bits(expected):
+        differ = np.argwhere(actual != expected)
+        raise AssertionError(f"{len(differ)} of {actual.size} elements differ: {differ[:5]}")
+
+
+def relative(actual: ArrayLike, expected: ArrayLike) -> float:
+    """||actual - expected|| / ||expected||, or the absolute norm where the expected one is 0."""
+    actual, expected = np.asarray(actual, float).ravel(), np.asarray(expected, float).ravel()
+    assert actual.shape == expected.shape
+    scale = np.linalg.norm(expected)
+    return float(np.linalg.norm(actual - expected) / (scale if scale > 0 else 1.0))
+
+
+def flat(gradients: Any) -> np.ndarray:
+    """W^1 row-major, b^1, W^2, ... in float64 from anything with `weights` and `biases`."""
+    return np.concatenate([g.ravel() for g in reference.interleave(gradients)])
+
+
+def says(*parts: object) -> str:
+    """A pattern for pytest.raises: the message holds every part, in any order and any case."""
+    return "(?is)" + "".join(f"(?=.*{re.escape(str(part))})" for part in parts)
+
+
+@contextmanager
+def unchanged(net: Any) -> Iterator[None]:
+    """Nothing in the block may change the parameters of the network."""
+    before = net.get_parameters()
+    yield
+    assert_same_bits(net.get_parameters(), before)
+
+
+# --- random problems --------------------------------------------------------------------------
+
+
+def random_network(
+    rng: np.random.Generator,
+    sizes: Sequence[int],
+    activations: Any = "tanh",
+    loss: str = "half_mse",
+    *,
+    dtype: str = "float64",
+    bias: bool = True,
+    gain: float = 1.0,
+) -> cr.Network:
+    """A network with every parameter drawn by NumPy, biases too."""
+    net = cr.Network(sizes, activations, loss, dtype=dtype, bias=bias, seed=0)
+    for w in net.weights:
+        w[...] = rng.normal(0, gain / np.sqrt(w.shape[1]), w.shape)
+    for b in net.biases:
+        b[...] = rng.normal(0, 0.5, b.shape)
+    return net
+
+
+def random_targets(rng: np.random.Generator, n: int, width: int, loss: str) -> np.ndarray:
+    if loss == "cross_entropy":
+        return rng.dirichlet(np.ones(width), n)
+    if loss == "binary_cross_entropy":
+        return rng.random((n, width))
+    return rng.normal(0, 1.5, (n, width))
+
+
+def smooth_problem(
+    seed: int,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    loss: str,
+    n: int,
+    **options: Any,
+) -> tuple[cr.Network, np.ndarray, np.ndarray]:
+    """The first network and data, of a fixed sequence of draws, that keep MARGIN to every kink
+    and whose gradient is not (nearly) zero, as that of dead units would be."""
+    for attempt in range(10_000):
+        rng = np.random.default_rng([seed, attempt])
+        net = random_network(rng, sizes, activations, loss, **options)
+        x = rng.normal(size=(n, sizes[0])).astype(net.dtype)
+        y = random_targets(rng, n, sizes[-1], loss).astype(net.dtype)
+        twin = reference.Net.of(net)
+        if twin.margin(x, y) >= MARGIN and np.linalg.norm(flat(twin.gradients(x, y))) >= 1e-3:
+            return net, x, y
+    raise AssertionError("no draw keeps the margin: make the network smaller")
+
+
+# --- fresh interpreters -----------------------------------------------------------------------
+
+
+def run_python(*arguments: str, timeout: float = 120, **environment: str) -> str:
+    """Run a fresh interpreter to success and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=timeout,
+    )
+    if done.returncode != 0:
+        pytest.fail(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done.stdout
