@@ -6,7 +6,7 @@ the function finally computed. Coefficients are then rounded one at a time,
 the lowest order first, each time refitting those that are still free, so that
 rounding to float or double costs almost nothing.
 
-Run ``python bench/fit_polynomials.py`` (needs mpmath; half a minute).
+Run ``python bench/fit_polynomials.py`` (needs mpmath; a minute).
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ SIGNIFICANT_BITS = {"float": 24, "double": 53}
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """sum_k c_k u^k, near ``target(u)`` over ``low <= u <= high``, the error times ``weight(u)``."""
+    """One problem: sum_k c_k u^k close to ``target(u)``, where ``low <= u <= high``.
+
+    ``weight(u)`` multiplies the error; ``degree`` is given for each type.
+    """
 
     name: str
     target: Callable[[mpf], mpf]
@@ -33,6 +36,7 @@ class Fit:
     low: mpf
     high: mpf
     degree: dict[str, int]
+    exact_at: mpf | None = None  # a point where the last coefficient makes the error zero
 
 
 def exp_fit() -> Fit:
@@ -65,8 +69,11 @@ def log_fit() -> Fit:
     )
 
 
-def mills_fit(name: str, largest: int, degree: dict[str, int]) -> Fit:
-    """Phi(-t) = exp(-t^2 / 2) P(y) / (t + K), y = (t - K) / (t + K), 0 <= t <= largest, relative."""
+def mills_fit(kind: str, largest: int, degree: int) -> Fit:
+    """Phi(-t) = exp(-t^2 / 2) P(y) / (t + K), y = (t - K) / (t + K), 0 <= t <= largest, relative.
+
+    Phi(0) = 1/2 exactly. The header's compensated last step needs p_0 to be even in its last place.
+    """
     k = MILLS_CENTRE
 
     def target(y: mpf) -> mpf:
@@ -74,7 +81,7 @@ def mills_fit(name: str, largest: int, degree: dict[str, int]) -> Fit:
         return mp.erfc(t / mp.sqrt(2)) * mp.exp(t * t / 2) / 2 * (t + k)
 
     high = mpf(largest - k) / (largest + k)
-    return Fit(name, target, lambda y: 1 / target(y), mpf(-1), high, degree)
+    return Fit("Mills", target, lambda y: 1 / target(y), mpf(-1), high, {kind: degree}, mpf(-1))
 
 
 def erf_fit() -> Fit:
@@ -84,15 +91,16 @@ def erf_fit() -> Fit:
         x = mp.sqrt(z)
         return mp.erf(x) / x - 1
 
-    return Fit("Erf", target, lambda z: 1 / (1 + target(z)), mpf(0), mpf(1), {"float": 6, "double": 11})
+    degree = {"float": 6, "double": 11}
+    return Fit("Erf", target, lambda z: 1 / (1 + target(z)), mpf(0), mpf(1), degree)
 
 
 def remez(
     grid: Sequence[mpf], values: Sequence[mpf], weights: Sequence[mpf], degree: int
 ) -> list[mpf]:
-    """The polynomial with the least largest |weight * error| on the grid, lowest order first."""
+    """Return the polynomial of least largest |weight * error| on the grid, lowest order first."""
     n = degree + 1
-    # Points of alternation: at first Chebyshev's, as the grid is itself spaced like Chebyshev nodes.
+    # Points of alternation: at first Chebyshev's, as the grid is spaced like Chebyshev nodes.
     chosen = [round(i * (len(grid) - 1) / n) for i in range(n + 1)]
     while True:
         system = mp.matrix(n + 1, n + 1)
@@ -127,13 +135,13 @@ def remez(
 
 
 def round_to(value: mpf, bits: int) -> mpf:
-    """The nearest number with that many significant bits."""
+    """Return the nearest number with that many significant bits."""
     with mp.workprec(bits):
         return +value
 
 
 def fit(problem: Fit, kind: str) -> tuple[list[mpf], mpf]:
-    """Rounded coefficients, lowest order first, and the largest weighted error."""
+    """Return rounded coefficients, lowest order first, and the largest weighted error."""
     degree = problem.degree[kind]
     count = 40 * (degree + 2)
     middle, half = (problem.high + problem.low) / 2, (problem.high - problem.low) / 2
@@ -148,21 +156,43 @@ def fit(problem: Fit, kind: str) -> tuple[list[mpf], mpf]:
         # What is left is u times a polynomial of one degree less.
         values = [(v - rounded[-1]) / u for u, v in zip(grid, values, strict=True)]
         scaled = [w * abs(u) for u, w in zip(grid, scaled, strict=True)]
+    if problem.exact_at is not None:
+        u = problem.exact_at
+        wrong = problem.target(u) - mp.polyval(rounded[::-1], u)
+        rounded[-1] = round_to(rounded[-1] + wrong / u**degree, SIGNIFICANT_BITS[kind])
     rows = zip(grid, targets, weights, strict=True)
     return rounded, max(abs(w * (v - mp.polyval(rounded[::-1], u))) for u, v, w in rows)
 
 
+def split(value: mpf, bits: int) -> tuple[mpf, mpf]:
+    """Return the nearest number and the nearest to what it leaves."""
+    high = round_to(value, bits)
+    return high, round_to(value - high, bits)
+
+
 def main() -> None:
-    """Print one table for each function and type."""
-    mills_degree = {"float": 10, "double": 22}
+    """Print the constants and one table for each function and type."""
     problems = {
-        "float": [exp_fit(), log_fit(), mills_fit("Mills", 15, mills_degree), erf_fit()],
-        "double": [exp_fit(), log_fit(), mills_fit("Mills", 39, mills_degree), erf_fit()],
+        "float": [exp_fit(), log_fit(), mills_fit("float", 15, 10), erf_fit()],
+        "double": [exp_fit(), log_fit(), mills_fit("double", 39, 22), erf_fit()],
+    }
+    constants = {
+        "log2_e": 1 / mp.log(2),
+        "ln2": mp.log(2),
+        "pdf_0": 1 / mp.sqrt(2 * mp.pi),
+        "sqrt_half": mp.sqrt(mpf("0.5")),
     }
     for kind, fits in problems.items():
+        bits = SIGNIFICANT_BITS[kind]
+        for name, constant in constants.items():
+            high, low = split(constant, bits)
+            print(f"// {name}, {kind}: {float(high).hex()} + {float(low).hex()}")
         digits, suffix = (9, "f") if kind == "float" else (17, "")
         for problem in fits:
             coefficients, error = fit(problem, kind)
+            leading = coefficients[0]
+            if problem.name == "Mills" and round_to(leading, bits - 1) != leading:
+                raise ValueError("p_0 is odd in its last place: move MILLS_CENTRE")
             print(f"// {problem.name}, {kind}: relative error {mp.nstr(error, 2)}")
             text = [mp.nstr(c, digits, min_fixed=-3, max_fixed=2) + suffix for c in coefficients]
             print("{" + ", ".join(text) + "}")

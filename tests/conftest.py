@@ -13,11 +13,15 @@ MARKERS = {
     "bits": "compares results bit by bit (the arithmetic contract)",
     "peers": "compares with a framework that the [test] extra does not install",
     "slow": "takes more than a few seconds",
+    "unsanitized": "does not fit under AddressSanitizer: it measures memory, or loads a framework",
 }
+
+#: True in the build with AddressSanitizer, which replaces malloc and makes everything slower.
+SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
 
 FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-hypothesis.settings.register_profile("local", deadline=None, max_examples=50)
+hypothesis.settings.register_profile("local", deadline=None, max_examples=50, database=None)
 hypothesis.settings.register_profile("ci", deadline=None, max_examples=50, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
@@ -25,6 +29,14 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SANITIZED:
+        skip = pytest.mark.skip(reason=MARKERS["unsanitized"])
+        for item in items:
+            if item.get_closest_marker("unsanitized"):
+                item.add_marker(skip)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ import numpy as np
 
 import chainrule as cr
 
-N = 20
-RUNS = 7
+N = 10
+RUNS = 5
 
 malloc_calls = ctypes.CDLL(None).malloc_calls
 malloc_calls.restype = ctypes.c_ulong
@@ -47,7 +47,7 @@ def repeated(call: Callable[[], object]) -> Callable[[int], None]:
 def predictions() -> dict[str, Callable[[int], object]]:
     rng = np.random.default_rng(0)
     small = cr.Network([5, 7, 3], ["tanh", "softmax"], "cross_entropy", seed=0)
-    large = cr.Network([300, 400, 200, 10], "gelu", seed=0)
+    large = cr.Network([200, 300, 100, 10], "gelu", seed=0)
     cases: dict[str, Callable[[int], object]] = {}
 
     def add(name: str, call: Callable[..., object], x: np.ndarray, width: int, **options) -> None:
@@ -55,7 +55,7 @@ def predictions() -> dict[str, Callable[[int], object]]:
         cases[name] = repeated(lambda: call(x, out=out, **options))
 
     x = rng.normal(size=(64, 5)).astype(np.float32)
-    wide = rng.normal(size=(500, 300)).astype(np.float32)
+    wide = rng.normal(size=(200, 200)).astype(np.float32)
     add("predict of a vector", small.predict, x[0], 3)
     add("predict of one row", small.predict, x[:1], 3)
     add("predict of a batch", small.predict, x, 3)
@@ -68,6 +68,7 @@ def predictions() -> dict[str, Callable[[int], object]]:
     add("predict of a large batch", large.predict, wide, 10, threads=1)
     add("predict in two threads", large.predict, wide, 10, threads=2)
     add("call of a large predictor", large.freeze(), wide, 10)
+    cases["predict without out"] = repeated(lambda: large.predict(wide))
     return cases
 
 

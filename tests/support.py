@@ -20,9 +20,6 @@ import reference
 
 TESTS = Path(__file__).parent
 
-#: True in the build with AddressSanitizer, which replaces malloc and makes everything slower.
-SANITIZED = "asan" in os.environ.get("LD_PRELOAD", "")
-
 HIDDEN = [name for name in reference.ACTIVATIONS if name != "softmax"]
 
 #: Every (output activation, loss) that the constructor accepts.

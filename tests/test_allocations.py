@@ -9,7 +9,9 @@ import subprocess
 
 import pytest
 
-from support import SANITIZED, TESTS, run_python
+from support import TESTS, run_python
+
+pytestmark = pytest.mark.unsanitized
 
 PREDICTIONS = [
     "predict of a vector",
@@ -42,8 +44,6 @@ FITS = [
 
 @pytest.fixture(scope="module")
 def shim(tmp_path_factory):
-    if SANITIZED:
-        pytest.skip("AddressSanitizer brings an allocator of its own")
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         pytest.skip("no C compiler to build the allocation counter with")
@@ -90,5 +90,11 @@ def test_fit_allocates_nothing_per_step(counts, name):
     assert epoch_of_ten_times_the_steps == epoch
 
 
+def test_an_allocation_a_call_would_be_seen(counts):
+    few, many = counts["predict without out"]
+    assert few >= 1
+    assert many >= 10 * few
+
+
 def test_every_case_is_tested(counts):
-    assert set(counts) == {*PREDICTIONS, *FITS}
+    assert set(counts) == {*PREDICTIONS, *FITS, "predict without out"}

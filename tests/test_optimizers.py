@@ -79,6 +79,7 @@ def test_given_gradients_move_the_weights_as_the_oracle_says(rule, net, given_gr
         np.testing.assert_allclose(net.get_parameters(), twin.flat(), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.unsanitized
 def test_given_gradients_move_the_weights_as_optax_does(rule, net, given_gradients):
     name, options = rule
     judge = optax_rule(name, options)
@@ -99,6 +100,7 @@ def test_given_gradients_move_the_weights_as_optax_does(rule, net, given_gradien
     np.testing.assert_allclose(net.get_parameters(), theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.unsanitized
 def test_training_follows_optax_with_autograd(rule, net, data):
     name, options = rule
     judge = optax_rule(name, options)

@@ -80,7 +80,7 @@ py::dict config() {
   config["isas"] = isas;
   config["compiler"] = CHAINRULE_COMPILER;
   config["flags"] = CHAINRULE_FLAGS;
-  config["parallel"] = parallel_backend();
+  config["openmp"] = has_openmp();
   config["num_threads"] = get_num_threads();
   config["cores"] = usable_cores();
   return config;

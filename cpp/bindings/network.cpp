@@ -59,8 +59,8 @@ std::vector<Activation> parse_activations(const std::vector<std::string>& names,
     activations.push_back(named<Activation>(kActivationNames, name, "activation"));
   for (std::size_t l = 0; l + 1 < layers; ++l)
     if (activations[l] == Activation::softmax)
-      throw py::value_error("softmax in layer " + std::to_string(l + 1) + " of " +
-                            std::to_string(layers) + ": it is for the last layer only");
+      throw py::value_error("the activation of layer " + std::to_string(l + 1) + " of " +
+                            std::to_string(layers) + " is softmax, which is for the last layer only");
   if (is_fused(loss) && activations.back() != fused_output(loss)) {
     const auto name = [](const auto& names_of, auto value) {
       return std::string(names_of[static_cast<std::size_t>(value)]);
@@ -160,6 +160,22 @@ void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes, 
   });
 }
 
+// W¹ row-major, b¹, W², ...
+py::object get_parameters(Handle& handle) {
+  const Layout& layout = handle.layout();
+  py::object vector = new_array(handle.typenum(), 1, layout.n_parameters, true);
+  handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    T* next = static_cast<T*>(PyArray_DATA(as_array(vector)));
+    for (const Layer& layer : layout.layers) {
+      const T* const w = typed.network.weights(layer);
+      for (std::size_t j = 0; j < layer.n_out; ++j)
+        for (std::size_t k = 0; k < layer.n_in; ++k) *next++ = w[k * layer.ld + j];
+      if (layout.has_bias) next = std::copy_n(typed.network.bias(layer), layer.n_out, next);
+    }
+  });
+  return vector;
+}
+
 void set_parameters(PyNetwork& handle, const py::object& vector) {
   const Layout& layout = handle.layout();
   const Input input = view_rows(vector.ptr(), layout.n_parameters, handle.typenum(), "v");
@@ -200,29 +216,56 @@ void bind_network(py::module_& module) {
   network
       .def(py::init(&make_network), py::arg("sizes"), py::arg("activations"), py::arg("loss"),
            py::arg("dtype"), py::arg("bias"))
-      .def_property_readonly("sizes", [](PyNetwork& self) { return sizes_of(self); })
-      .def_property_readonly("activations", [](PyNetwork& self) { return activations_of(self); })
+      .def_property_readonly("sizes", [](PyNetwork& self) { return sizes_of(self); },
+                             "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
+      .def_property_readonly("activations", [](PyNetwork& self) { return activations_of(self); },
+                             "The name of each layer's activation.")
       .def_property_readonly("loss",
                              [](PyNetwork& self) {
                                return std::string(
                                    kLossNames[static_cast<std::size_t>(self.layout().loss)]);
-                             })
-      .def_property_readonly("dtype", [](PyNetwork& self) { return dtype_of(self); })
-      .def_property_readonly("has_bias", [](PyNetwork& self) { return self.layout().has_bias; })
+                             },
+                             "The name of the cost of one sample.")
+      .def_property_readonly("dtype", [](PyNetwork& self) { return dtype_of(self); },
+                             "The type of the parameters and of all arithmetic: float32 or float64.")
+      .def_property_readonly("has_bias", [](PyNetwork& self) { return self.layout().has_bias; },
+                             "Whether the layers have biases.")
       .def_property_readonly("n_parameters",
-                             [](PyNetwork& self) { return self.layout().n_parameters; })
+                             [](PyNetwork& self) { return self.layout().n_parameters; },
+                             "Number of weights and biases.")
       .def_property_readonly("nbytes",
                              [](PyNetwork& self) {
                                return self.layout().size * (self.typenum() == NPY_FLOAT ? 4 : 8);
-                             })
-      .def_property_readonly("version", [](PyNetwork& self) { return self.version; })
-      .def_property_readonly("weights", [](const py::object& self) { return views_of(self).first; })
-      .def_property_readonly("biases", [](const py::object& self) { return views_of(self).second; })
-      .def("initialize", &initialize_all, py::arg("schemes"), py::arg("seed"))
-      .def("set_parameters", &set_parameters, py::arg("v"))
-      .def("nonfinite_layer", [](PyNetwork& self) {
-        return self.visit([](auto& typed) { return nonfinite_layer(typed.network); });
-      });
+                             },
+                             "Bytes of the parameter buffer, padding included.")
+      .def_property_readonly("version", [](PyNetwork& self) { return self.version; },
+                             "Rises with every change of the parameters through a method; writes through a view are not seen.")
+      .def_property_readonly("weights", [](const py::object& self) { return views_of(self).first; },
+                             "Writable views of the weights, no copies: weights[i] is W^{i+1}, shape "
+                             "(n_{i+1}, n_i), row = to, column = from.")
+      .def_property_readonly("biases", [](const py::object& self) { return views_of(self).second; },
+                             "Writable views of the biases, no copies: biases[i] is b^{i+1}, shape "
+                             "(n_{i+1},); () for a network without.")
+      .def("initialize", &initialize_all, py::arg("schemes"), py::arg("seed"),
+           "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.")
+      .def("get_parameters", [](PyNetwork& self) { return get_parameters(self); },
+           "Copy all parameters into one vector: W¹ row-major, b¹, W², b² and so on.")
+      .def("set_parameters", &set_parameters, py::arg("v"),
+           R"(Set all parameters from a vector in the order of get_parameters.
+
+Other real types are rounded to the network's. Numbers that are not finite are taken.
+
+Raises
+------
+TypeError, ValueError
+    v is not a vector of n_parameters real numbers; nothing has changed then.
+)")
+      .def(
+          "nonfinite_layer",
+          [](PyNetwork& self) {
+            return self.visit([](auto& typed) { return nonfinite_layer(typed.network); });
+          },
+          "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
   bind_training(network, module);
 }
 
@@ -231,7 +274,9 @@ void bind_predictor(py::module_& module) {
       .def(py::init(&make_predictor), py::arg("network"))
       .def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
       .def_property_readonly("activations", [](PyPredictor& self) { return activations_of(self); })
-      .def_property_readonly("dtype", [](PyPredictor& self) { return dtype_of(self); });
+      .def_property_readonly("dtype", [](PyPredictor& self) { return dtype_of(self); })
+      .def_property_readonly("has_bias", [](PyPredictor& self) { return self.layout().has_bias; })
+      .def("get_parameters", [](PyPredictor& self) { return get_parameters(self); });
 }
 
 }  // namespace chainrule::python

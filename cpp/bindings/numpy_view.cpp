@@ -28,28 +28,6 @@ std::optional<ElementType> element_type(PyArrayObject* array) {
   return std::nullopt;
 }
 
-// The array behind `object`, of a real dtype.
-py::object real_array(PyObject* object, const char* name) {
-  py::object array;
-  if (PyArray_Check(object)) {
-    array = py::reinterpret_borrow<py::object>(object);
-  } else {
-    array = py::reinterpret_steal<py::object>(PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr));
-    if (!array) throw py::error_already_set();
-  }
-  if (!PyArray_CheckExact(array.ptr()) && py::hasattr(array, "mask"))
-    throw py::type_error(std::string(name) +
-                         " is a masked array, whose mask would be lost: fill it first, as in " +
-                         name + ".filled(0)");
-  const int type = PyArray_TYPE(as_array(array));
-  const bool real = PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || PyTypeNum_ISFLOAT(type);
-  if (!real)
-    throw py::type_error(std::string(name) + " must hold real numbers, got dtype " +
-                         dtype_text(as_array(array)) + "; convert it with " + name +
-                         ".astype(numpy.float32)");
-  return array;
-}
-
 py::object converted(const py::object& array, int typenum, bool convert, const char* name) {
   if (!convert)
     throw py::type_error(std::string(name) + " has dtype " + dtype_text(as_array(array)) +
@@ -110,6 +88,26 @@ Matrix readable_matrix(py::object& array, int typenum, bool convert, const char*
                         ", expected shape " + expected + "; nothing is broadcast");
 }
 
+// True where a row of `object`, if that is an array of one or two dimensions, touches `out`.
+bool overlaps(PyArrayObject* out, PyObject* object) {
+  if (!PyArray_Check(object) || PyArray_NDIM(as_array(object)) == 0) return false;
+  PyArrayObject* const array = as_array(object);
+  const int last = PyArray_NDIM(array) - 1;
+  const npy_intp rows = last == 0 ? 1 : PyArray_DIM(array, 0);
+  const npy_intp row_stride = last == 0 ? 0 : PyArray_STRIDE(array, 0);
+  const npy_intp reach = (PyArray_DIM(array, last) - 1) * PyArray_STRIDE(array, last);
+  const char* const begin = PyArray_BYTES(out);
+  const char* const end = begin + PyArray_NBYTES(out);
+  for (npy_intp i = 0; i < rows; ++i) {
+    const char* const row = PyArray_BYTES(array) + i * row_stride;
+    const char* const low = reach < 0 ? row + reach : row;
+    const char* const high = (reach < 0 ? row : row + reach) + PyArray_ITEMSIZE(array);
+    if (low < end && begin < high) return true;
+    if (row_stride == 0) break;
+  }
+  return false;
+}
+
 }  // namespace
 
 std::string shape_text(PyArrayObject* array) {
@@ -119,8 +117,30 @@ std::string shape_text(PyArrayObject* array) {
   return text + (PyArray_NDIM(array) == 1 ? ",)" : ")");
 }
 
+py::object real_array(PyObject* object, const char* name) {
+  py::object array;
+  if (PyArray_Check(object)) {
+    array = py::reinterpret_borrow<py::object>(object);
+  } else {
+    array = py::reinterpret_steal<py::object>(PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr));
+    if (!array) throw py::error_already_set();
+  }
+  if (!PyArray_CheckExact(array.ptr()) && py::hasattr(array, "mask"))
+    throw py::type_error(std::string(name) +
+                         " is a masked array, whose mask would be lost: fill it first, as in " +
+                         name + ".filled(0)");
+  const int type = PyArray_TYPE(as_array(array));
+  const bool real = PyTypeNum_ISBOOL(type) || PyTypeNum_ISINTEGER(type) || PyTypeNum_ISFLOAT(type);
+  if (!real)
+    throw py::type_error(std::string(name) + " must hold real numbers, got dtype " +
+                         dtype_text(as_array(array)) + "; convert it with " + name +
+                         ".astype(numpy.float32)");
+  return array;
+}
+
 Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* name, bool convert) {
   Input input;
+  input.given = py::reinterpret_borrow<py::object>(object);
   input.array = real_array(object, name);
   const int ndim = PyArray_NDIM(as_array(input.array));
   const bool fits = (ndim == 1 || ndim == 2) &&
@@ -220,17 +240,8 @@ void check_out(PyObject* object, const Input& x, std::size_t columns, int typenu
         !PyArray_ISWRITEABLE(out)
             ? "out is read-only, expected a writable array"
             : "out is not C-contiguous and aligned; use numpy.empty to make it");
-  const auto begin = reinterpret_cast<std::uintptr_t>(PyArray_DATA(out));
-  const auto end = begin + static_cast<std::uintptr_t>(PyArray_NBYTES(out));
-  const auto row_bytes = static_cast<std::uintptr_t>(x.matrix.columns) *
-                         static_cast<std::uintptr_t>(PyArray_ITEMSIZE(as_array(x.array)));
-  for (std::size_t i = 0; i < x.matrix.rows; ++i) {
-    const auto row = reinterpret_cast<std::uintptr_t>(
-        x.matrix.data + static_cast<std::ptrdiff_t>(i) * x.matrix.row_stride);
-    if (row < end && begin < row + row_bytes)
-      throw py::value_error("out overlaps x in memory: give it memory of its own");
-    if (x.matrix.row_stride == 0) break;
-  }
+  if (overlaps(out, x.given.ptr()))
+    throw py::value_error("out overlaps x in memory: give it memory of its own");
 }
 
 py::object new_array(int typenum, std::size_t rows, std::size_t columns, bool vector) {

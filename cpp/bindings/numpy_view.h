@@ -30,8 +30,12 @@ inline PyArrayObject* as_array(const py::object& object) { return as_array(objec
 // "(3, 4)"
 std::string shape_text(PyArrayObject* array);
 
+// What numpy.asarray makes of `object`; a TypeError unless its numbers are real.
+py::object real_array(PyObject* object, const char* name);
+
 // A user's array (or whatever numpy.asarray makes one of), with what keeps it alive.
 struct Input {
+  py::object given;      // as the user passed it
   py::object array;
   Matrix matrix;         // one row where the array has one dimension
   bool is_vector = false;

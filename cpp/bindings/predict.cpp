@@ -78,7 +78,7 @@ PyObject* predict_typed(const Network<T>& network, Gate& gate, const Arguments& 
   const std::size_t n_outputs = layout.n_outputs();
   Input x;
   if (conforms<T>(arguments.x, layout.n_inputs(), x))
-    x.array = py::reinterpret_borrow<py::object>(arguments.x);
+    x.array = x.given = py::reinterpret_borrow<py::object>(arguments.x);
   else
     x = view_direct_rows<T>(arguments.x, layout.n_inputs(), "x");
   py::object out;

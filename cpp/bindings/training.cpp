@@ -326,8 +326,7 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
                           std::to_string(source.size()));
   for (std::size_t l = 0; l < target.size(); ++l) {
     const py::object item = source[l];
-    auto array = py::reinterpret_steal<py::object>(PyArray_FromAny(item.ptr(), nullptr, 0, 0, 0, nullptr));
-    if (!array) throw py::error_already_set();
+    const py::object array = real_array(item.ptr(), "a gradient");
     check_gradient_shape(as_array(array), layout.layers[l], is_weight, l);
     const py::object place = target[l];
     if (PyArray_CopyInto(as_array(place), as_array(array)) < 0) throw py::error_already_set();
@@ -355,21 +354,28 @@ void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& 
 // Between chunks and steps of an epoch: lets readers pass and, about every 50 ms, looks for signals
 // and tells Python how far it is.
 struct EpochPoll {
+  using Clock = std::chrono::steady_clock;
+
   Gate::Trainer& trainer;
   py::object callback;
-  std::chrono::steady_clock::time_point next = std::chrono::steady_clock::now();
+  Clock::time_point looked = Clock::now();
+  Clock::time_point asked = looked;
+  // Reading the clock would be a tenth of a tiny network's step: quick calls are counted instead.
   unsigned calls = 0;
+  unsigned calls_a_look = 1;
   bool failed = false;
-  py::error_already_set* error = nullptr;
 
   static bool stop(void* context, std::size_t steps_done) {
     auto& self = *static_cast<EpochPoll*>(context);
     self.trainer.let_readers_pass();
-    // Reading the clock costs more than a step of a tiny network's shuffle.
-    if (steps_done != 0 && ++self.calls % 8 != 0 && self.calls > 64) return false;
-    const auto now = std::chrono::steady_clock::now();
-    if (now < self.next) return false;
-    self.next = now + std::chrono::milliseconds(50);
+    if (++self.calls < self.calls_a_look) return false;
+    self.calls = 0;
+    const auto now = Clock::now();
+    const bool quick = now - self.looked < std::chrono::milliseconds(1);
+    self.calls_a_look = quick ? std::min(2 * self.calls_a_look, 64u) : 1;
+    self.looked = now;
+    if (now - self.asked < std::chrono::milliseconds(50)) return false;
+    self.asked = now;
     return self.ask(steps_done);
   }
 
@@ -514,20 +520,44 @@ void bind_training(py::class_<PyNetwork>& network, py::module_& module) {
       .def(py::init(&make_snapshot), py::arg("network"), py::arg("optimizer"))
       .def("restore", &restore);
   network
-      .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none())
+      .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
+           R"(The mean cost of the samples, or Σ wᵢ Cᵢ / Σ wᵢ with weights.
+
+Parameters
+----------
+x : array_like, shape (n, n_0) or (n_0,)
+y : array_like
+    Values of shape (n, n_L), or (n,) where n_L is 1; integer labels of shape (n,) with
+    cross_entropy. For a one-dimensional x, what a row of y would be. Nothing is broadcast.
+sample_weight : array_like, shape (n,), optional
+    Finite weights, none negative, not all 0.
+
+Returns
+-------
+float
+
+Raises
+------
+TypeError, ValueError
+    An array of another kind, shape or range; the message says what was expected.
+)")
       .def("gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
-           py::arg("sample_weight") = py::none())
-      .def("record", &record_forward, py::arg("x"))
-      .def("trace_of", &trace_of, py::arg("x"), py::arg("y"))
+           py::arg("sample_weight") = py::none(), "(cost, ∇W of every layer, ∇b of every layer).")
+      .def("record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
+      .def("trace_of", &trace_of, py::arg("x"), py::arg("y"),
+           "(a, z, g', δ) of every layer, per sample.")
       .def("step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
-           py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none())
+           py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
+           "One update from one batch; returns its cost before the update.")
       .def("update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
-           py::arg("learning_rate"))
+           py::arg("learning_rate"), "One update from given gradients.")
       .def("train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(),
-           py::arg("poll") = py::none())
-      .def("check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"));
+           py::arg("poll") = py::none(),
+           "One epoch of updates: (cost, steps done, layer with non-finite numbers or 0).")
+      .def("check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+           "Raise unless everything fits this network and is finite.");
 }
 
 }  // namespace chainrule::python

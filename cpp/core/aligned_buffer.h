@@ -1,4 +1,5 @@
-// A zeroed, 64-byte-aligned array that never moves while it lives.
+// A zeroed, 64-byte-aligned array that never moves while it lives. A large one asks for huge pages:
+// the rows of a wide W lie in different pages, more than the processor's page table cache holds.
 #pragma once
 
 #include <cstddef>
@@ -6,6 +7,10 @@
 #include <limits>
 #include <new>
 #include <utility>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace chainrule {
 
@@ -15,7 +20,10 @@ class AlignedBuffer {
   AlignedBuffer() = default;
   explicit AlignedBuffer(std::size_t size) : size_(size) {
     if (size > std::numeric_limits<std::size_t>::max() / sizeof(T)) throw std::bad_alloc();
-    data_ = static_cast<T*>(::operator new(size * sizeof(T), kAlignment));
+    data_ = static_cast<T*>(::operator new(size * sizeof(T), alignment()));
+#if defined(__linux__)
+    if (is_large()) madvise(data_, size * sizeof(T), MADV_HUGEPAGE);
+#endif
     std::memset(static_cast<void*>(data_), 0, size * sizeof(T));
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept
@@ -27,7 +35,7 @@ class AlignedBuffer {
   }
   AlignedBuffer(const AlignedBuffer&) = delete;
   AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  ~AlignedBuffer() { ::operator delete(data_, kAlignment); }
+  ~AlignedBuffer() { ::operator delete(data_, alignment()); }
 
   T* data() { return data_; }
   const T* data() const { return data_; }
@@ -38,7 +46,10 @@ class AlignedBuffer {
   }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
+  static constexpr std::size_t kHugePage = std::size_t{1} << 21;
+  bool is_large() const { return size_ * sizeof(T) >= kHugePage; }
+  std::align_val_t alignment() const { return std::align_val_t{is_large() ? kHugePage : 64}; }
+
   T* data_ = nullptr;
   std::size_t size_ = 0;
 };

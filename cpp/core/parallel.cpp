@@ -106,11 +106,11 @@ const char* threads_error() {
   return environment().error.empty() ? nullptr : environment().error.c_str();
 }
 
-const char* parallel_backend() {
+bool has_openmp() {
 #if defined(_OPENMP)
-  return "OpenMP";
+  return true;
 #else
-  return "none";
+  return false;
 #endif
 }
 

@@ -47,6 +47,6 @@ int usable_cores();
 // Null, or why CHAINRULE_NUM_THREADS cannot be obeyed.
 const char* threads_error();
 
-const char* parallel_backend();
+bool has_openmp();
 
 }  // namespace chainrule

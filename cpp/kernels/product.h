@@ -43,7 +43,12 @@ template <class T, int R, int N, bool ByColumn, class Finish>
     V<T> bv[N];
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) bv[v] = load<T>(b + v * width);
-    if constexpr (R > 2) __builtin_prefetch(b + 6 * ldb);
+    if constexpr (R > 2) {
+      // Rows of a wide b lie in different pages, which no hardware prefetcher crosses: while
+      // this panel is at work, its right-hand neighbour comes into the second-level cache.
+#pragma GCC unroll 16
+      for (int v = 0; v < N; ++v) __builtin_prefetch(b + (N + v) * width, 0, 2);
+    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const V<T> ar = splat<T>(ByColumn ? a[r] : a[r * lda]);

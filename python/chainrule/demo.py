@@ -123,7 +123,7 @@ def _explain(net: Network, x: NDArray[Any], y: NDArray[Any]) -> None:
     """Explain the weight of layer 1 that the most doubtful test image wants to change most."""
     outputs = net.predict(x)
     i = int(np.argmin(outputs[np.arange(len(y)), y]))
-    print(f"test image {i}, a {y[i]} that the network takes for a {outputs[i].argmax()}\n")
+    print(f"test image {i}, labelled {y[i]}: the network takes it for {outputs[i].argmax()}\n")
     for row in np.rint(3 * x[i] + 2.5).astype(int).reshape(8, 8):
         print("    " + "".join(2 * " .:-=+*#%"[ink] for ink in row).rstrip())
     gradient = net.gradients(x[i], y[i]).weights[0]

@@ -13,7 +13,7 @@ import numpy as np
 
 from chainrule import _core, metrics, training
 from chainrule.arrays import real_array
-from chainrule.gradients import Gradients, flatten
+from chainrule.gradients import Gradients
 from chainrule.optimizers import choose
 from chainrule.predictor import Predictor
 
@@ -401,25 +401,6 @@ class Network(_core.Network):
         )
 
     # Parameters and copies
-
-    def get_parameters(self) -> NDArray[Any]:
-        """Copy all parameters into one vector: W¹ row-major, b¹, W², b² and so on."""
-        return flatten(self.weights, self.biases)
-
-    def set_parameters(self, v: ArrayLike) -> None:
-        """Set all parameters from a vector in the order of ``get_parameters``.
-
-        Other real types are rounded to the network's. Numbers that are not finite are taken.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If v is not a vector of ``n_parameters`` real numbers; nothing has changed then.
-        """
-        vector = real_array(v, "v")
-        if vector.shape != (self.n_parameters,):
-            raise ValueError(f"v must have shape ({self.n_parameters},), got {vector.shape}")
-        super().set_parameters(np.ascontiguousarray(vector, dtype=self.dtype))
 
     def freeze(self) -> Predictor:
         """Return an immutable copy for serving, which gives the same bits."""

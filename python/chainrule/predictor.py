@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chainrule import _core
-from chainrule.gradients import flatten
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,12 +23,6 @@ class Predictor(_core.Predictor):
         The network to copy.
     """
 
-    def __init__(self, network: _core.Network) -> None:
-        super().__init__(network)
-        # The core may repack its weights for speed: a pickle is made from this plain copy.
-        self._parameters = flatten(network.weights, network.biases)
-        self._bias = network.has_bias
-
     def __copy__(self) -> Self:
         return self
 
@@ -37,8 +30,8 @@ class Predictor(_core.Predictor):
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        shape = (self.sizes, self.activations, self.dtype.name, self._bias)
-        return _restore, (type(self), *shape, self._parameters)
+        shape = (self.sizes, self.activations, self.dtype.name, self.has_bias)
+        return _restore, (type(self), *shape, self.get_parameters())
 
     def __repr__(self) -> str:
         return (

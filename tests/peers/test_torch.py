@@ -8,7 +8,7 @@ import pytest
 import chainrule as cr
 from support import HIDDEN, OUTPUT_PAIRS, flat, random_network, relative, smooth_problem
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.unsanitized]
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install .[test-peers]")
 

@@ -10,7 +10,7 @@ import pytest
 from calls import REFUSED
 
 import chainrule as cr
-from support import SANITIZED, says
+from support import says
 
 # --- the constructor --------------------------------------------------------------------------
 
@@ -39,7 +39,7 @@ def test_a_size_beyond_64_bits_is_refused():
         cr.Network([1, 10**30])
 
 
-@pytest.mark.skipif(SANITIZED, reason="AddressSanitizer ends the process when memory runs out")
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("sizes", [[2**24, 2**24], [2**22, 2**24, 2]], ids=str)
 def test_sizes_beyond_the_address_space_are_refused(sizes):
     with pytest.raises((MemoryError, OverflowError)):
@@ -48,7 +48,7 @@ def test_sizes_beyond_the_address_space_are_refused(sizes):
 
 @pytest.mark.parametrize(
     "activations",
-    ["", "Tanh", "swish", ["tanh", "nope"], ["tanh"], ["tanh"] * 3, [], ["softmax", "tanh"]],
+    ["", "Tanh", "swish", ["tanh", "nope"], ["tanh"], ["tanh"] * 3, []],
     ids=str,
 )
 def test_activations_are_refused(activations):
@@ -67,9 +67,10 @@ def test_activations_that_are_not_names_are_refused(activations):
         cr.Network([3, 4, 2], activations)
 
 
-def test_softmax_in_a_hidden_layer_is_refused():
+@pytest.mark.parametrize("output", ["softmax", "tanh"])
+def test_softmax_in_a_hidden_layer_is_refused(output):
     with pytest.raises(ValueError, match=says("softmax", "last")):
-        cr.Network([3, 4, 2], ["softmax", "softmax"], "cross_entropy")
+        cr.Network([3, 4, 2], ["softmax", output])
 
 
 @pytest.mark.parametrize("loss", ["", "MSE", "nll"])
