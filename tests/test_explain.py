@@ -16,7 +16,7 @@ def every_place(net):
             yield layer, to, from_
 
 
-# --- seed A: node 2 of six in layer L-1, node 1 of four in layer L, squared error, no bias ----
+# --- the lesson: from node 2 of six to node 1 of four, squared error, no bias --------------------
 
 
 @pytest.fixture

@@ -28,27 +28,31 @@ inline constexpr int kTileVectors = 2;
 // One or two rows have too few chains to hide the latency of fma: their tiles are wider.
 constexpr int panel_vectors(Size rows) { return rows == 1 ? 8 : rows == 2 ? 4 : kTileVectors; }
 
+// Where a chain starts: at row r's element init_v + r ld (a bias has ld = 0), or at 0 for null.
+template <class T>
+struct Start {
+  const T* init;
+  Size ld;
+  CHAINRULE_INLINE Start at(Size row, Size column) const {
+    return {init == nullptr ? nullptr : init + row * ld + column, ld};
+  }
+};
+
 template <class T, int R, int N, bool ByColumn, class Finish>
-[[gnu::noinline]] void tile(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init,
+[[gnu::noinline]] void tile(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start,
                             const Finish& finish, Size row, Size column) {
   constexpr Size width = kWidth<T>;
   V<T> acc[R][N];
 #pragma GCC unroll 16
-  for (int v = 0; v < N; ++v) {
-    const V<T> start = init != nullptr ? load<T>(init + v * width) : V<T>{};
+  for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) acc[r][v] = start;
+    for (int v = 0; v < N; ++v)
+      acc[r][v] = start.init != nullptr ? load<T>(start.init + r * start.ld + v * width) : V<T>{};
   }
   for (Size i = 0; i < length; ++i) {
     V<T> bv[N];
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) bv[v] = load<T>(b + v * width);
-    if constexpr (R > 2) {
-      // Rows of a wide b lie in different pages, which no hardware prefetcher crosses: while
-      // this panel is at work, its right-hand neighbour comes into the second-level cache.
-#pragma GCC unroll 16
-      for (int v = 0; v < N; ++v) __builtin_prefetch(b + (N + v) * width, 0, 2);
-    }
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const V<T> ar = splat<T>(ByColumn ? a[r] : a[r * lda]);
@@ -62,54 +66,95 @@ template <class T, int R, int N, bool ByColumn, class Finish>
   for (int r = 0; r < R; ++r) finish(acc[r], row + r, column);
 }
 
-// All vectors of one block of R rows, from `column` to `end`, in tiles of N, N/2, ..., 1.
+// The columns [column, end) of one block of R rows, in tiles of N, N/2, ..., 1 vectors.
+// b and start begin at `column`.
 template <class T, int R, int N, bool ByColumn, class Finish>
-void panel(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init,
+void panel(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start,
            const Finish& finish, Size row, Size column, Size end) {
   constexpr Size width = N * kWidth<T>;
-  for (; column + width <= end; column += width)
-    tile<T, R, N, ByColumn>(a, lda, b + column, ldb, length, init != nullptr ? init + column : init,
-                            finish, row, column);
+  for (; column + width <= end; column += width, b += width, start = start.at(0, width))
+    tile<T, R, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column);
   if constexpr (N > 1)
-    panel<T, R, N / 2, ByColumn>(a, lda, b, ldb, length, init, finish, row, column, end);
+    panel<T, R, N / 2, ByColumn>(a, lda, b, ldb, length, start, finish, row, column, end);
 }
 
 template <class T, int R, bool ByColumn, class Finish>
 void panel_of_rows(Size rows, const T* a, Size lda, const T* b, Size ldb, Size length,
-                   const T* init, const Finish& finish, Size row, Size column, Size end) {
+                   Start<T> start, const Finish& finish, Size row, Size column, Size end) {
   if constexpr (R > 0) {
     if (rows == R)
-      panel<T, R, panel_vectors(R), ByColumn>(a, lda, b, ldb, length, init, finish, row, column, end);
+      panel<T, R, panel_vectors(R), ByColumn>(a, lda, b, ldb, length, start, finish, row, column, end);
     else
-      panel_of_rows<T, R - 1, ByColumn>(rows, a, lda, b, ldb, length, init, finish, row, column, end);
+      panel_of_rows<T, R - 1, ByColumn>(rows, a, lda, b, ldb, length, start, finish, row, column, end);
   }
 }
 
-// finish(acc[N], row, column) is called once for every tile row.
+// One panel of columns for all rows, in blocks of equal height: b is read once from memory and
+// stays in the cache.
+template <class T, bool ByColumn, class Finish>
+void all_rows(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start, Size rows,
+              const Finish& finish, Size column, Size end) {
+  const Size blocks = (rows + kTileRows - 1) / kTileRows;
+  for (Size block = 0, row = 0; block < blocks; ++block) {
+    const Size next = rows * (block + 1) / blocks;
+    panel_of_rows<T, kTileRows, ByColumn>(next - row, a + row * (ByColumn ? 1 : lda), lda, b, ldb,
+                                          length, start.at(row, 0), finish, row, column, end);
+    row = next;
+  }
+}
+
+// Rows of b in a packed panel (at most 32 KiB). Running sums go to memory between two of them.
+inline constexpr Size kPackedRows = 256;
+
+// Rows of a wide b lie in different pages, which no prefetcher crosses: with enough rows of a
+// to share the cost, its panels are copied together first.
+template <class T>
+CHAINRULE_INLINE bool worth_packing(Size rows, Size ldb) {
+  return rows > 2 * kTileRows && ldb >= 16 * kLanes<T>;
+}
+
+template <class T, bool ByColumn, class Finish>
+void packed_product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init,
+                    Size rows, Size end, const Finish& finish) {
+  constexpr Size step = kTileVectors * kWidth<T>;
+  alignas(64) T packed[kPackedRows * step];
+  for (Size column = 0; column < end; column += step) {
+    const Size panel_end = column + step < end ? column + step : end;
+    Start<T> start{init == nullptr ? nullptr : init + column, 0};
+    for (Size i0 = 0; i0 < length; i0 += kPackedRows) {
+      const Size count = length - i0 < kPackedRows ? length - i0 : kPackedRows;
+      for (Size i = 0; i < count; ++i)
+        for (Size j = column; j < panel_end; j += kWidth<T>)
+          store<T>(packed + i * step + (j - column), load<T>(b + (i0 + i) * ldb + j));
+      all_rows<T, ByColumn>(a + i0 * (ByColumn ? lda : 1), lda, packed, step, count, start, rows,
+                            finish, column, panel_end);
+      start = finish.resume(column);
+    }
+  }
+}
+
+// finish(acc[N], row, column) is called for every row of every tile.
 template <class T, bool ByColumn, class Finish>
 void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init, Size rows,
              Size columns, const Finish& finish) {
   if (rows == 0) return;
   constexpr Size width = kWidth<T>;
   const Size end = (columns + width - 1) / width * width;
-  const Size blocks = (rows + kTileRows - 1) / kTileRows;
+  if (worth_packing<T>(rows, ldb) && (Finish::kResumes || length <= kPackedRows))
+    return packed_product<T, ByColumn>(a, lda, b, ldb, length, init, rows, end, finish);
   const Size step = panel_vectors(rows) * width;
-  // Panels outside: a panel of b is read once for all rows and stays in the cache.
-  for (Size column = 0; column < end; column += step) {
-    const Size panel_end = column + step < end ? column + step : end;
-    for (Size block = 0, row = 0; block < blocks; ++block) {
-      const Size next = rows * (block + 1) / blocks;
-      panel_of_rows<T, kTileRows, ByColumn>(next - row, a + row * (ByColumn ? 1 : lda), lda, b, ldb,
-                                            length, init, finish, row, column, panel_end);
-      row = next;
-    }
-  }
+  for (Size column = 0; column < end; column += step)
+    all_rows<T, ByColumn>(a, lda, b + column, ldb, length, Start<T>{init, 0}.at(0, column), rows,
+                          finish, column, column + step < end ? column + step : end);
 }
 
 template <class T>
 struct StoreRow {
+  static constexpr bool kResumes = true;
   T* c;
   Size ldc;
+  // What was stored is where the next part of the chain starts.
+  CHAINRULE_INLINE Start<T> resume(Size column) const { return {c + column, ldc}; }
   template <int N>
   CHAINRULE_INLINE void operator()(const V<T> (&acc)[N], Size row, Size column) const {
     for (int v = 0; v < N; ++v) store<T>(c + row * ldc + column + v * kWidth<T>, acc[v]);
@@ -127,6 +172,8 @@ CHAINRULE_INLINE void accumulate(Accumulate mode, T* w, T* g, V<T> acc, T learni
 
 template <class T>
 struct AccumulateRow {
+  static constexpr bool kResumes = false;
+  CHAINRULE_INLINE Start<T> resume(Size) const { return {nullptr, 0}; }
   Accumulate mode;
   T *w, *g;
   Size ld, n;
