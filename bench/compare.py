@@ -5,6 +5,8 @@ against float64 NumPy before a time counts. Rounds are interleaved, so that a ma
 drifts slows all systems alike; the table gives medians and the ratio to chainrule.
 """
 
+# ruff: noqa: E402, libraries read the number of threads when they are imported
+
 from __future__ import annotations
 
 import os
@@ -17,9 +19,8 @@ import statistics
 import timeit
 from collections.abc import Callable
 
-import numpy as np
-
 import chainrule as cr
+import numpy as np
 
 ROUNDS = 15
 SECONDS_A_ROUND = 0.02

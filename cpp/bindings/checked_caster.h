@@ -39,9 +39,10 @@ struct CheckedCaster : pybind11::detail::type_caster_base<T> {
 
 namespace pybind11::detail {
 
-#define CHAINRULE_CHECKED(T)             \
-  template <>                            \
-  struct type_caster<chainrule::python::T> : chainrule::python::CheckedCaster<chainrule::python::T> {};
+#define CHAINRULE_CHECKED(T)               \
+  template <>                              \
+  struct type_caster<chainrule::python::T> \
+      : chainrule::python::CheckedCaster<chainrule::python::T> {};
 CHAINRULE_CHECKED(PyNetwork)
 CHAINRULE_CHECKED(PyPredictor)
 CHAINRULE_CHECKED(Tape)

@@ -45,7 +45,8 @@ py::object elementary(const std::string& name, const py::object& x) {
   if (!PyArray_Check(x.ptr()) || !PyArray_ISCARRAY_RO(as_array(x)) ||
       (PyArray_TYPE(as_array(x)) != NPY_FLOAT && PyArray_TYPE(as_array(x)) != NPY_DOUBLE))
     throw py::type_error("x must be a C-contiguous float32 or float64 array");
-  auto out = py::reinterpret_steal<py::object>(PyArray_NewLikeArray(as_array(x), NPY_CORDER, nullptr, 0));
+  auto out =
+      py::reinterpret_steal<py::object>(PyArray_NewLikeArray(as_array(x), NPY_CORDER, nullptr, 0));
   if (!out) throw py::error_already_set();
   const auto function = static_cast<ElementaryFunction>(which);
   if (PyArray_TYPE(as_array(x)) == NPY_FLOAT)

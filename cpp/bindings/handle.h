@@ -40,8 +40,9 @@ class Gate {
    public:
     explicit Trainer(Gate& gate) : gate_(gate) {
       if (gate_.training_.exchange(true))
-        throw std::runtime_error("this network is being trained by another thread: wait for it, "
-                                 "or train a copy.deepcopy of the network");
+        throw std::runtime_error(
+            "this network is being trained by another thread: wait for it, "
+            "or train a copy.deepcopy of the network");
     }
     ~Trainer() {
       end();

@@ -60,7 +60,8 @@ std::vector<Activation> parse_activations(const std::vector<std::string>& names,
   for (std::size_t l = 0; l + 1 < layers; ++l)
     if (activations[l] == Activation::softmax)
       throw py::value_error("the activation of layer " + std::to_string(l + 1) + " of " +
-                            std::to_string(layers) + " is softmax, which is for the last layer only");
+                            std::to_string(layers) +
+                            " is softmax, which is for the last layer only");
   if (is_fused(loss) && activations.back() != fused_output(loss)) {
     const auto name = [](const auto& names_of, auto value) {
       return std::string(names_of[static_cast<std::size_t>(value)]);
@@ -81,7 +82,8 @@ std::unique_ptr<TypedNetwork<T>> make_typed(const std::vector<std::size_t>& size
     return std::unique_ptr<TypedNetwork<T>>(
         new TypedNetwork<T>{Network<T>(sizes, activations, loss, bias), nullptr});
   } catch (const std::bad_alloc&) {
-    PyErr_Format(PyExc_MemoryError, "a network of %zu parameters needs %zu MiB, which could not be allocated",
+    PyErr_Format(PyExc_MemoryError,
+                 "a network of %zu parameters needs %zu MiB, which could not be allocated",
                  layout.n_parameters, layout.size * sizeof(T) >> 20);
     throw py::error_already_set();
   }
@@ -125,7 +127,8 @@ py::tuple activations_of(Handle& handle) {
   const Layout& layout = handle.layout();
   py::tuple names(layout.layers.size());
   for (std::size_t l = 0; l < layout.layers.size(); ++l)
-    names[l] = py::str(std::string(kActivationNames[static_cast<std::size_t>(layout.layers[l].activation)]));
+    names[l] = py::str(
+        std::string(kActivationNames[static_cast<std::size_t>(layout.layers[l].activation)]));
   return names;
 }
 
@@ -140,7 +143,8 @@ std::pair<py::tuple, py::tuple> views_of(const py::object& self) {
   });
 }
 
-void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes, std::uint64_t seed) {
+void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes,
+                    std::uint64_t seed) {
   const Layout& layout = handle.layout();
   if (schemes.size() != layout.layers.size())
     throw py::value_error("expected one initializer a layer");
@@ -216,40 +220,50 @@ void bind_network(py::module_& module) {
   network
       .def(py::init(&make_network), py::arg("sizes"), py::arg("activations"), py::arg("loss"),
            py::arg("dtype"), py::arg("bias"))
-      .def_property_readonly("sizes", [](PyNetwork& self) { return sizes_of(self); },
-                             "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
-      .def_property_readonly("activations", [](PyNetwork& self) { return activations_of(self); },
-                             "The name of each layer's activation.")
-      .def_property_readonly("loss",
-                             [](PyNetwork& self) {
-                               return std::string(
-                                   kLossNames[static_cast<std::size_t>(self.layout().loss)]);
-                             },
-                             "The name of the cost of one sample.")
-      .def_property_readonly("dtype", [](PyNetwork& self) { return dtype_of(self); },
-                             "The type of the parameters and of all arithmetic: float32 or float64.")
-      .def_property_readonly("has_bias", [](PyNetwork& self) { return self.layout().has_bias; },
-                             "Whether the layers have biases.")
-      .def_property_readonly("n_parameters",
-                             [](PyNetwork& self) { return self.layout().n_parameters; },
-                             "Number of weights and biases.")
-      .def_property_readonly("nbytes",
-                             [](PyNetwork& self) {
-                               return self.layout().size * (self.typenum() == NPY_FLOAT ? 4 : 8);
-                             },
-                             "Bytes of the parameter buffer, padding included.")
-      .def_property_readonly("version", [](PyNetwork& self) { return self.version; },
-                             "Rises with every change of the parameters through a method; writes through a view are not seen.")
-      .def_property_readonly("weights", [](const py::object& self) { return views_of(self).first; },
-                             "Writable views of the weights, no copies: weights[i] is W^{i+1}, shape "
-                             "(n_{i+1}, n_i), row = to, column = from.")
-      .def_property_readonly("biases", [](const py::object& self) { return views_of(self).second; },
-                             "Writable views of the biases, no copies: biases[i] is b^{i+1}, shape "
-                             "(n_{i+1},); () for a network without.")
+      .def_property_readonly(
+          "sizes", [](PyNetwork& self) { return sizes_of(self); },
+          "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
+      .def_property_readonly(
+          "activations", [](PyNetwork& self) { return activations_of(self); },
+          "The name of each layer's activation.")
+      .def_property_readonly(
+          "loss",
+          [](PyNetwork& self) {
+            return std::string(kLossNames[static_cast<std::size_t>(self.layout().loss)]);
+          },
+          "The name of the cost of one sample.")
+      .def_property_readonly(
+          "dtype", [](PyNetwork& self) { return dtype_of(self); },
+          "The type of the parameters and of all arithmetic: float32 or float64.")
+      .def_property_readonly(
+          "has_bias", [](PyNetwork& self) { return self.layout().has_bias; },
+          "Whether the layers have biases.")
+      .def_property_readonly(
+          "n_parameters", [](PyNetwork& self) { return self.layout().n_parameters; },
+          "Number of weights and biases.")
+      .def_property_readonly(
+          "nbytes",
+          [](PyNetwork& self) {
+            return self.layout().size * (self.typenum() == NPY_FLOAT ? 4 : 8);
+          },
+          "Bytes of the parameter buffer, padding included.")
+      .def_property_readonly(
+          "version", [](PyNetwork& self) { return self.version; },
+          "Rises with every change of the parameters through a method; writes through a view are "
+          "not seen.")
+      .def_property_readonly(
+          "weights", [](const py::object& self) { return views_of(self).first; },
+          "Writable views of the weights, no copies: weights[i] is W^{i+1}, shape "
+          "(n_{i+1}, n_i), row = to, column = from.")
+      .def_property_readonly(
+          "biases", [](const py::object& self) { return views_of(self).second; },
+          "Writable views of the biases, no copies: biases[i] is b^{i+1}, shape "
+          "(n_{i+1},); () for a network without.")
       .def("initialize", &initialize_all, py::arg("schemes"), py::arg("seed"),
            "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.")
-      .def("get_parameters", [](PyNetwork& self) { return get_parameters(self); },
-           "Copy all parameters into one vector: W¹ row-major, b¹, W², b² and so on.")
+      .def(
+          "get_parameters", [](PyNetwork& self) { return get_parameters(self); },
+          "Copy all parameters into one vector: W¹ row-major, b¹, W², b² and so on.")
       .def("set_parameters", &set_parameters, py::arg("v"),
            R"(Set all parameters from a vector in the order of get_parameters.
 

@@ -20,7 +20,8 @@ std::optional<ElementType> element_type(PyArrayObject* array) {
   const int type = PyArray_TYPE(array);
   if (PyTypeNum_ISBOOL(type)) return ElementType::boolean;
   if (PyTypeNum_ISUNSIGNED(type))
-    return by_size(ElementType::uint8, ElementType::uint16, ElementType::uint32, ElementType::uint64);
+    return by_size(ElementType::uint8, ElementType::uint16, ElementType::uint32,
+                   ElementType::uint64);
   if (PyTypeNum_ISSIGNED(type))
     return by_size(ElementType::int8, ElementType::int16, ElementType::int32, ElementType::int64);
   if (type == NPY_FLOAT) return ElementType::float32;
@@ -81,7 +82,8 @@ Matrix readable_matrix(py::object& array, int typenum, bool convert, const char*
   const std::string samples = std::to_string(rows);
   std::string expected = vector ? "(" + n + ",)" : "(" + samples + ", " + n + ")";
   if (layout.loss == Loss::cross_entropy)
-    expected += vector ? ", or one integer label" : ", or integer labels of shape (" + samples + ",)";
+    expected +=
+        vector ? ", or one integer label" : ", or integer labels of shape (" + samples + ",)";
   else if (layout.n_outputs() == 1)
     expected += vector ? ", or one number" : ", or (" + samples + ",)";
   throw py::value_error("y has shape " + shape_text(y) + " and dtype " + dtype_text(y) +
@@ -138,13 +140,14 @@ py::object real_array(PyObject* object, const char* name) {
   return array;
 }
 
-Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* name, bool convert) {
+Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* name,
+                bool convert) {
   Input input;
   input.given = py::reinterpret_borrow<py::object>(object);
   input.array = real_array(object, name);
   const int ndim = PyArray_NDIM(as_array(input.array));
-  const bool fits = (ndim == 1 || ndim == 2) &&
-                    static_cast<std::size_t>(PyArray_DIM(as_array(input.array), ndim - 1)) == columns;
+  const bool fits = (ndim == 1 || ndim == 2) && static_cast<std::size_t>(PyArray_DIM(
+                                                    as_array(input.array), ndim - 1)) == columns;
   if (!fits) {
     const std::string n = std::to_string(columns);
     throw py::value_error(std::string(name) + " has shape " + shape_text(as_array(input.array)) +
@@ -176,9 +179,9 @@ TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t row
   const std::size_t n = layout.n_outputs();
   const bool one_per_sample = vector ? ndim == 0 : ndim == 1 && dim(0) == rows;
   input.targets.labels = layout.loss == Loss::cross_entropy && integer && one_per_sample;
-  const bool values = vector ? (ndim == 1 && dim(0) == n) || (n == 1 && one_per_sample)
-                             : (ndim == 2 && dim(0) == rows && dim(1) == n) ||
-                                   (n == 1 && one_per_sample);
+  const bool values =
+      vector ? (ndim == 1 && dim(0) == n) || (n == 1 && one_per_sample)
+             : (ndim == 2 && dim(0) == rows && dim(1) == n) || (n == 1 && one_per_sample);
   if (!input.targets.labels && !values) refuse_targets(y, layout, rows, vector);
   input.targets.matrix = readable_matrix(input.array, input.targets.labels ? NPY_INT64 : typenum,
                                          convert, "y", !vector);
@@ -186,9 +189,9 @@ TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t row
     for (std::size_t i = 0; i < rows; ++i) {
       const std::int64_t label = read_label(input.targets.matrix, i);
       if (label < 0 || static_cast<std::size_t>(label) >= n)
-        throw py::value_error("the label in row " + std::to_string(i) +
-                              " of y is outside 0 ... " + std::to_string(n - 1) +
-                              ": labels count the " + std::to_string(n) + " outputs from 0");
+        throw py::value_error("the label in row " + std::to_string(i) + " of y is outside 0 ... " +
+                              std::to_string(n - 1) + ": labels count the " + std::to_string(n) +
+                              " outputs from 0");
     }
   }
   return input;
@@ -226,28 +229,28 @@ void check_out(PyObject* object, const Input& x, std::size_t columns, int typenu
     throw py::type_error("out has dtype " + dtype_text(out) + ", expected " +
                          (typenum == NPY_FLOAT ? "float32" : "float64") +
                          ", the dtype of the network");
-  const bool fits = x.is_vector ? PyArray_NDIM(out) == 1
-                                : PyArray_NDIM(out) == 2 && static_cast<std::size_t>(PyArray_DIM(
-                                                                out, 0)) == x.matrix.rows;
+  const bool fits = x.is_vector
+                        ? PyArray_NDIM(out) == 1
+                        : PyArray_NDIM(out) == 2 &&
+                              static_cast<std::size_t>(PyArray_DIM(out, 0)) == x.matrix.rows;
   if (!fits || static_cast<std::size_t>(PyArray_DIM(out, PyArray_NDIM(out) - 1)) != columns) {
     const std::string n = std::to_string(columns);
-    throw py::value_error("out has shape " + shape_text(out) + ", expected " +
-                          (x.is_vector ? "(" + n + ",)"
-                                       : "(" + std::to_string(x.matrix.rows) + ", " + n + ")"));
+    throw py::value_error(
+        "out has shape " + shape_text(out) + ", expected " +
+        (x.is_vector ? "(" + n + ",)" : "(" + std::to_string(x.matrix.rows) + ", " + n + ")"));
   }
   if (!PyArray_ISCARRAY(out))
-    throw py::value_error(
-        !PyArray_ISWRITEABLE(out)
-            ? "out is read-only, expected a writable array"
-            : "out is not C-contiguous and aligned; use numpy.empty to make it");
+    throw py::value_error(!PyArray_ISWRITEABLE(out)
+                              ? "out is read-only, expected a writable array"
+                              : "out is not C-contiguous and aligned; use numpy.empty to make it");
   if (overlaps(out, x.given.ptr()))
     throw py::value_error("out overlaps x in memory: give it memory of its own");
 }
 
 py::object new_array(int typenum, std::size_t rows, std::size_t columns, bool vector) {
   npy_intp dims[2] = {static_cast<npy_intp>(rows), static_cast<npy_intp>(columns)};
-  PyObject* const array = vector ? PyArray_SimpleNew(1, dims + 1, typenum)
-                                 : PyArray_SimpleNew(2, dims, typenum);
+  PyObject* const array =
+      vector ? PyArray_SimpleNew(1, dims + 1, typenum) : PyArray_SimpleNew(2, dims, typenum);
   if (array == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(array);
 }
@@ -256,12 +259,13 @@ namespace {
 
 py::object view(void* data, int typenum, int ndim, npy_intp* dims, npy_intp* strides,
                 py::handle base) {
-  PyObject* const array =
-      PyArray_New(&PyArray_Type, ndim, dims, typenum, strides, data, 0, NPY_ARRAY_WRITEABLE, nullptr);
+  PyObject* const array = PyArray_New(&PyArray_Type, ndim, dims, typenum, strides, data, 0,
+                                      NPY_ARRAY_WRITEABLE, nullptr);
   if (array == nullptr) throw py::error_already_set();
   auto result = py::reinterpret_steal<py::object>(array);
   PyArray_UpdateFlags(as_array(array), NPY_ARRAY_UPDATE_ALL);
-  if (PyArray_SetBaseObject(as_array(array), base.inc_ref().ptr()) < 0) throw py::error_already_set();
+  if (PyArray_SetBaseObject(as_array(array), base.inc_ref().ptr()) < 0)
+    throw py::error_already_set();
   return result;
 }
 
@@ -305,7 +309,8 @@ py::capsule own(AlignedBuffer<T> buffer) {
 template Input view_direct_rows<float>(PyObject*, std::size_t, const char*);
 template Input view_direct_rows<double>(PyObject*, std::size_t, const char*);
 template std::pair<py::tuple, py::tuple> parameter_views<float>(const Layout&, float*, py::handle);
-template std::pair<py::tuple, py::tuple> parameter_views<double>(const Layout&, double*, py::handle);
+template std::pair<py::tuple, py::tuple> parameter_views<double>(const Layout&, double*,
+                                                                 py::handle);
 template py::capsule own<float>(AlignedBuffer<float>);
 template py::capsule own<double>(AlignedBuffer<double>);
 

@@ -24,7 +24,9 @@ namespace py = pybind11;
 template <class T>
 inline constexpr int kTypenum = sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
 
-inline PyArrayObject* as_array(PyObject* object) { return reinterpret_cast<PyArrayObject*>(object); }
+inline PyArrayObject* as_array(PyObject* object) {
+  return reinterpret_cast<PyArrayObject*>(object);
+}
 inline PyArrayObject* as_array(const py::object& object) { return as_array(object.ptr()); }
 
 // "(3, 4)"
@@ -35,9 +37,9 @@ py::object real_array(PyObject* object, const char* name);
 
 // A user's array (or whatever numpy.asarray makes one of), with what keeps it alive.
 struct Input {
-  py::object given;      // as the user passed it
+  py::object given;  // as the user passed it
   py::object array;
-  Matrix matrix;         // one row where the array has one dimension
+  Matrix matrix;  // one row where the array has one dimension
   bool is_vector = false;
 };
 
@@ -56,7 +58,8 @@ struct TargetInput {
   Targets targets;
 };
 
-// y for `rows` samples (`vector`: for the one sample of a one-dimensional x), see API.md, "Targets".
+// y for `rows` samples (`vector`: for the one sample of a one-dimensional x), see API.md,
+// "Targets".
 TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t rows, bool vector,
                          int typenum, bool convert = true);
 
@@ -73,7 +76,8 @@ void check_out(PyObject* out, const Input& x, std::size_t columns, int typenum);
 
 py::object new_array(int typenum, std::size_t rows, std::size_t columns, bool vector);
 
-// The (n_out, n_in) view of k-major weights, and the (n) view of a bias; `base` stays alive with it.
+// The (n_out, n_in) view of k-major weights, and the (n) view of a bias; `base` stays alive with
+// it.
 py::object weight_view(void* data, int typenum, const Layer& layer, py::handle base);
 py::object vector_view(void* data, int typenum, std::size_t n, py::handle base);
 

@@ -57,8 +57,7 @@ bool conforms(PyObject* object, std::size_t columns, Input& x) {
   if (!PyArray_CheckExact(object)) return false;
   PyArrayObject* const array = as_array(object);
   const int ndim = PyArray_NDIM(array);
-  if (PyArray_TYPE(array) != kTypenum<T> || ndim < 1 || ndim > 2 ||
-      !PyArray_ISBEHAVED_RO(array) ||
+  if (PyArray_TYPE(array) != kTypenum<T> || ndim < 1 || ndim > 2 || !PyArray_ISBEHAVED_RO(array) ||
       static_cast<std::size_t>(PyArray_DIM(array, ndim - 1)) != columns ||
       (PyArray_STRIDE(array, ndim - 1) != static_cast<npy_intp>(sizeof(T)) && columns > 1))
     return false;

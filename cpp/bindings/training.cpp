@@ -29,8 +29,8 @@ struct Batch {
     if (x.matrix.rows == 0)
       throw py::value_error("x has no rows: a cost is a mean over at least one sample");
     samples = {x.matrix, y.targets, weights.data, nullptr};
-    work = 3.0 * static_cast<double>(x.matrix.rows) *
-           static_cast<double>(handle.layout().multiplies);
+    work =
+        3.0 * static_cast<double>(x.matrix.rows) * static_cast<double>(handle.layout().multiplies);
   }
 };
 
@@ -104,7 +104,8 @@ py::object copy_rows(const T* view, std::size_t stride, std::size_t rows, std::s
                      bool vector) {
   py::object array = new_array(kTypenum<T>, rows, columns, vector);
   T* const data = static_cast<T*>(PyArray_DATA(as_array(array)));
-  for (std::size_t r = 0; r < rows; ++r) std::copy_n(view + r * stride, columns, data + r * columns);
+  for (std::size_t r = 0; r < rows; ++r)
+    std::copy_n(view + r * stride, columns, data + r * columns);
   return array;
 }
 
@@ -133,7 +134,8 @@ py::tuple record_forward(const py::object& self, const py::object& x_object) {
   tape->is_vector = x.is_vector;
   py::object a = handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     const Layout& layout = typed.network.layout;
-    auto workspace = std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
+    auto workspace =
+        std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
     const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
     read_network(handle, work, [&] { record(typed.network, *workspace, x.matrix); });
     py::object outputs = copy_rows(workspace->layers.back().a, layout.layers.back().stride,
@@ -153,22 +155,25 @@ py::tuple pullback(Tape& tape, const py::object& dC_da) {
   const Input d = view_rows(dC_da.ptr(), layout.n_outputs(), handle.typenum(), "dC_da");
   if (d.matrix.rows != tape.rows || d.is_vector != tape.is_vector) {
     const std::string n = std::to_string(layout.n_outputs());
-    throw py::value_error("dC_da has shape " + shape_text(as_array(d.array)) + ", expected " +
-                          (tape.is_vector ? "(" + n + ",)"
-                                          : "(" + std::to_string(tape.rows) + ", " + n + ")") +
-                          ", the shape of a");
+    throw py::value_error(
+        "dC_da has shape " + shape_text(as_array(d.array)) + ", expected " +
+        (tape.is_vector ? "(" + n + ",)" : "(" + std::to_string(tape.rows) + ", " + n + ")") +
+        ", the shape of a");
   }
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     Workspace<T>& workspace = *std::get<std::unique_ptr<Workspace<T>>>(tape.workspace);
     AlignedBuffer<T> gradient(layout.size);
-    const double work = 3.0 * static_cast<double>(tape.rows) * static_cast<double>(layout.multiplies);
+    const double work =
+        3.0 * static_cast<double>(tape.rows) * static_cast<double>(layout.multiplies);
     // The tape's δ are written: one pullback at a time, which the GIL alone can promise.
     if (!handle.gate.training()) {
       pull_back(typed.network, workspace, d.matrix, gradient.data());
     } else {
-      read_network(handle, work, [&] { pull_back(typed.network, workspace, d.matrix, gradient.data()); });
+      read_network(handle, work,
+                   [&] { pull_back(typed.network, workspace, d.matrix, gradient.data()); });
     }
-    py::object dx = copy_rows(workspace.dx, layout.input_stride, tape.rows, layout.n_inputs(), tape.is_vector);
+    py::object dx =
+        copy_rows(workspace.dx, layout.input_stride, tape.rows, layout.n_inputs(), tape.is_vector);
     T* const data = gradient.data();
     const auto [weights, biases] = parameter_views(layout, data, own(std::move(gradient)));
     return py::make_tuple(weights, biases, dx);
@@ -195,7 +200,8 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
   py::tuple a(n_layers + 1), z(n_layers), slopes(n_layers), deltas(n_layers);
   py::object x = new_array(kTypenum<T>, rows, layout.n_inputs(), vector);
   for (std::size_t r = 0; r < rows; ++r)
-    read_row<T>(batch.x.matrix, r, static_cast<T*>(PyArray_DATA(as_array(x))) + r * layout.n_inputs());
+    read_row<T>(batch.x.matrix, r,
+                static_cast<T*>(PyArray_DATA(as_array(x))) + r * layout.n_inputs());
   a[0] = x;
   for (std::size_t l = 0; l < n_layers; ++l) {
     const Layer& layer = layout.layers[l];
@@ -220,8 +226,7 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
 
 py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) {
   const Batch batch(handle, x, y, py::none());
-  return handle.visit(
-      [&](auto& typed) { return trace_typed(handle, typed.network, batch); });
+  return handle.visit([&](auto& typed) { return trace_typed(handle, typed.network, batch); });
 }
 
 }  // namespace
@@ -242,8 +247,9 @@ struct OptimizerState {
   template <class T>
   Optimizer<T>& for_network(const PyNetwork& other) {
     if (&other != handle)
-      throw py::value_error("this optimizer keeps the state of another network: use one optimizer "
-                            "a network, or call its reset()");
+      throw py::value_error(
+          "this optimizer keeps the state of another network: use one optimizer "
+          "a network, or call its reset()");
     return of<T>();
   }
 };
@@ -268,13 +274,20 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
     const auto name = py::cast<std::string>(key);
     const double number = py::cast<double>(value);
     if (!std::isfinite(number)) throw py::value_error(name + " must be finite");
-    if (name == "momentum") hyper.momentum = number;
-    else if (name == "nesterov") hyper.nesterov = number != 0;
-    else if (name == "weight_decay") hyper.weight_decay = number;
-    else if (name == "beta1") hyper.beta1 = number;
-    else if (name == "beta2") hyper.beta2 = number;
-    else if (name == "eps") hyper.eps = number;
-    else throw py::value_error("unknown hyperparameter '" + name + "'");
+    if (name == "momentum")
+      hyper.momentum = number;
+    else if (name == "nesterov")
+      hyper.nesterov = number != 0;
+    else if (name == "weight_decay")
+      hyper.weight_decay = number;
+    else if (name == "beta1")
+      hyper.beta1 = number;
+    else if (name == "beta2")
+      hyper.beta2 = number;
+    else if (name == "eps")
+      hyper.eps = number;
+    else
+      throw py::value_error("unknown hyperparameter '" + name + "'");
   }
   state->handle->visit([&]<class T>(TypedNetwork<T>& typed) {
     state->optimizer = make_optimizer<T>(*state, typed.network.layout);
@@ -298,7 +311,8 @@ double step(PyNetwork& handle, const py::object& x, const py::object& y, const p
       const MaybeRelease release(batch.work);
       trainer.begin();
       result = train_epoch(typed.network, *workspace, optimizer, batch.samples, rows,
-                           &learning_rate, 1, team, {}).cost;
+                           &learning_rate, 1, team, {})
+                   .cost;
       trainer.end();
     }
     typed.spare = std::move(workspace);
@@ -308,8 +322,9 @@ double step(PyNetwork& handle, const py::object& x, const py::object& y, const p
 
 void check_gradient_shape(PyArrayObject* array, const Layer& layer, bool is_weight, std::size_t l) {
   const auto dim = [&](int i) { return static_cast<std::size_t>(PyArray_DIM(array, i)); };
-  const bool fits = is_weight ? PyArray_NDIM(array) == 2 && dim(0) == layer.n_out && dim(1) == layer.n_in
-                              : PyArray_NDIM(array) == 1 && dim(0) == layer.n_out;
+  const bool fits = is_weight
+                        ? PyArray_NDIM(array) == 2 && dim(0) == layer.n_out && dim(1) == layer.n_in
+                        : PyArray_NDIM(array) == 1 && dim(0) == layer.n_out;
   if (!fits)
     throw py::value_error("the gradient of layer " + std::to_string(l + 1) + "'s " +
                           (is_weight ? "weights" : "bias") + " has shape " + shape_text(array) +
@@ -385,7 +400,8 @@ struct EpochPoll {
       const py::gil_scoped_acquire acquire;
       failed = PyErr_CheckSignals() != 0;
       if (!failed && !callback.is_none()) {
-        PyObject* const answer = PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
+        PyObject* const answer =
+            PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
         failed = answer == nullptr;
         Py_XDECREF(answer);
       }
@@ -398,16 +414,16 @@ struct EpochPoll {
 py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
                 const py::object& weight, Py_ssize_t batch_size,
                 const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
-                OptimizerState& state, const py::object& learning_rates,
-                std::optional<int> threads, const py::object& callback) {
+                OptimizerState& state, const py::object& learning_rates, std::optional<int> threads,
+                const py::object& callback) {
   if (batch_size < 1)
     throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
   Batch batch(handle, x, y, weight, false);
   const std::size_t rows = batch.x.matrix.rows;
   const std::size_t size = std::min(static_cast<std::size_t>(batch_size), rows);
   const std::size_t n_steps = (rows + size - 1) / size;
-  const auto rates = py::reinterpret_steal<py::object>(PyArray_FROMANY(
-      learning_rates.ptr(), NPY_DOUBLE, 1, 1, NPY_ARRAY_CARRAY_RO));
+  const auto rates = py::reinterpret_steal<py::object>(
+      PyArray_FROMANY(learning_rates.ptr(), NPY_DOUBLE, 1, 1, NPY_ARRAY_CARRAY_RO));
   if (!rates) throw py::error_already_set();
   const std::size_t n_rates = static_cast<std::size_t>(PyArray_DIM(as_array(rates), 0));
   if (n_rates != 1 && n_rates != n_steps)
@@ -449,9 +465,10 @@ void check_finite(const Matrix& matrix, const char* name) {
     const std::size_t end = std::min(begin + kSlice, matrix.rows);
     const std::size_t bad = first_nonfinite_row<T>(matrix, begin, end);
     if (bad < end)
-      throw py::value_error(std::string("row ") + std::to_string(bad) + " of " + name +
-                            " holds NaN, an infinity, or a number too large for the network's dtype; "
-                            "clean the data before fit, for instance with numpy.nan_to_num");
+      throw py::value_error(
+          std::string("row ") + std::to_string(bad) + " of " + name +
+          " holds NaN, an infinity, or a number too large for the network's dtype; "
+          "clean the data before fit, for instance with numpy.nan_to_num");
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
 }
@@ -471,7 +488,8 @@ void check_data(PyNetwork& handle, const py::object& x, const py::object& y,
 struct Snapshot {
   py::object network;
   py::object state;
-  std::variant<std::unique_ptr<AlignedBuffer<float>>, std::unique_ptr<AlignedBuffer<double>>> parameters;
+  std::variant<std::unique_ptr<AlignedBuffer<float>>, std::unique_ptr<AlignedBuffer<double>>>
+      parameters;
   std::variant<std::unique_ptr<Optimizer<float>>, std::unique_ptr<Optimizer<double>>> optimizer;
 };
 
@@ -501,7 +519,8 @@ void restore(Snapshot& snapshot) {
   trainer.begin();
   ++handle.version;
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
-    typed.network.parameters.copy_from(*std::get<std::unique_ptr<AlignedBuffer<T>>>(snapshot.parameters));
+    typed.network.parameters.copy_from(
+        *std::get<std::unique_ptr<AlignedBuffer<T>>>(snapshot.parameters));
     state.of<T>().copy_from(*std::get<std::unique_ptr<Optimizer<T>>>(snapshot.optimizer));
   });
 }
@@ -509,8 +528,7 @@ void restore(Snapshot& snapshot) {
 }  // namespace
 
 void bind_training(py::class_<PyNetwork>& network, py::module_& module) {
-  py::class_<Tape>(module, "Tape", py::is_final())
-      .def("pullback", &pullback, py::arg("dC_da"));
+  py::class_<Tape>(module, "Tape", py::is_final()).def("pullback", &pullback, py::arg("dC_da"));
   py::class_<OptimizerState>(module, "OptimizerState", py::is_final())
       .def(py::init(&make_state), py::arg("network"), py::arg("rule"), py::arg("hyperparameters"))
       .def_property_readonly("step", [](OptimizerState& self) {
@@ -553,8 +571,7 @@ TypeError, ValueError
            py::arg("learning_rate"), "One update from given gradients.")
       .def("train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
-           py::arg("learning_rates"), py::arg("threads") = py::none(),
-           py::arg("poll") = py::none(),
+           py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
            "One epoch of updates: (cost, steps done, layer with non-finite numbers or 0).")
       .def("check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            "Raise unless everything fits this network and is finite.");

@@ -36,7 +36,8 @@ class Backpropagation {
 
   // The chunk at row `at` of the workspace made of the samples [begin, begin + count): arrays
   // that the kernels can read are used where they lie, others by load().
-  Chunk<T> chunk(const Samples& samples, std::size_t begin, std::size_t count, std::size_t at) const;
+  Chunk<T> chunk(const Samples& samples, std::size_t begin, std::size_t count,
+                 std::size_t at) const;
 
   // Gathers and converts the rows [begin, end) of the chunk that cannot be read in place.
   void load(const Samples& samples, std::size_t first_sample, const Chunk<T>& chunk,

@@ -60,7 +60,8 @@ int usable_cores() {
   int cores = 0;
 #if defined(__linux__)
   cores = physical_cores();
-  if (const int quota = quota_cores(); quota > 0) cores = cores > 0 ? std::min(cores, quota) : quota;
+  if (const int quota = quota_cores(); quota > 0)
+    cores = cores > 0 ? std::min(cores, quota) : quota;
 #endif
   if (cores == 0) cores = static_cast<int>(std::thread::hardware_concurrency());
   return std::max(cores, 1);

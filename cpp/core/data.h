@@ -75,8 +75,8 @@ struct Targets {
 struct Samples {
   Matrix x;
   Targets y;
-  const double* weights = nullptr;      // (rows)
-  const std::size_t* order = nullptr;   // the row that comes i-th; null: row i
+  const double* weights = nullptr;     // (rows)
+  const std::size_t* order = nullptr;  // the row that comes i-th; null: row i
 
   std::size_t row(std::size_t i) const { return order != nullptr ? order[i] : i; }
 };

@@ -46,13 +46,14 @@ Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activatio
     layer.n_in = sizes[l];
     layer.n_out = sizes[l + 1];
     layer.activation = activations[l];
-    layer.keeps_z = derivative_needs_z(layer.activation) ||
-                    (l + 1 == activations.size() && is_fused(loss));
+    layer.keeps_z =
+        derivative_needs_z(layer.activation) || (l + 1 == activations.size() && is_fused(loss));
     layer.stride = padded_stride<T>(layer.n_out);
     const bool narrow = layer.n_out <= lanes / 2;
     layer.ld = narrow ? std::bit_ceil(layer.n_out) : layer.stride;
     layer.weights = layout.size;
-    layer.bias = checked_add(layer.weights, round_up(checked_multiply(layer.n_in, layer.ld), lanes));
+    layer.bias =
+        checked_add(layer.weights, round_up(checked_multiply(layer.n_in, layer.ld), lanes));
     layout.size = checked_add(layer.bias, has_bias ? round_up(layer.n_out, lanes) : 0);
     const std::size_t products = checked_multiply(layer.n_in, layer.n_out);
     layout.multiplies = checked_add(layout.multiplies, products);
@@ -66,7 +67,9 @@ Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activatio
 
 template std::size_t padded_stride<float>(std::size_t);
 template std::size_t padded_stride<double>(std::size_t);
-template Layout make_layout<float>(std::span<const std::size_t>, std::span<const Activation>, Loss, bool);
-template Layout make_layout<double>(std::span<const std::size_t>, std::span<const Activation>, Loss, bool);
+template Layout make_layout<float>(std::span<const std::size_t>, std::span<const Activation>, Loss,
+                                   bool);
+template Layout make_layout<double>(std::span<const std::size_t>, std::span<const Activation>, Loss,
+                                    bool);
 
 }  // namespace chainrule

@@ -26,25 +26,25 @@ class SizeOverflow : public std::overflow_error {
 };
 
 struct Layer {
-  std::size_t n_in = 0;      // n_{l-1}
-  std::size_t n_out = 0;     // n_l
-  Activation activation{};   // g^l
-  std::size_t ld = 0;        // elements from row k of W to row k + 1
-  std::size_t stride = 0;    // elements of one row of z, a or δ in a workspace
-  std::size_t weights = 0;   // offset of W in the parameter buffer
-  std::size_t bias = 0;      // offset of b
-  bool keeps_z = false;      // backward needs z beside a
+  std::size_t n_in = 0;     // n_{l-1}
+  std::size_t n_out = 0;    // n_l
+  Activation activation{};  // g^l
+  std::size_t ld = 0;       // elements from row k of W to row k + 1
+  std::size_t stride = 0;   // elements of one row of z, a or δ in a workspace
+  std::size_t weights = 0;  // offset of W in the parameter buffer
+  std::size_t bias = 0;     // offset of b
+  bool keeps_z = false;     // backward needs z beside a
 };
 
 struct Layout {
   std::vector<Layer> layers;
   Loss loss{};
   bool has_bias = true;
-  std::size_t input_stride = 0;   // elements of one row of x in a workspace
-  std::size_t max_stride = 0;     // the widest row of any layer's output
-  std::size_t size = 0;           // elements of the parameter buffer, padding included
-  std::size_t n_parameters = 0;   // elements that a user sees
-  std::size_t multiplies = 0;     // fused multiply-adds of one forward row
+  std::size_t input_stride = 0;  // elements of one row of x in a workspace
+  std::size_t max_stride = 0;    // the widest row of any layer's output
+  std::size_t size = 0;          // elements of the parameter buffer, padding included
+  std::size_t n_parameters = 0;  // elements that a user sees
+  std::size_t multiplies = 0;    // fused multiply-adds of one forward row
 
   std::size_t n_inputs() const { return layers.front().n_in; }
   std::size_t n_outputs() const { return layers.back().n_out; }

@@ -64,7 +64,8 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
   const double work = static_cast<double>(rows) * static_cast<double>(layout.multiplies);
   const std::size_t tile = std::min(tile_rows(layout), rows);
   const std::size_t size = 2 * tile * layout.max_stride;
-  const int team_threads = std::min(team_size(work, threads), static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
+  const int team_threads = std::min(team_size(work, threads),
+                                    static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
   if (team_threads <= 1) {
     predict_rows(network, x, out, out_stride, rows, tile, tile_workspace<T>(size));
     return;
@@ -95,8 +96,10 @@ int nonfinite_layer(const Network<T>& network) {
   return 0;
 }
 
-template void predict<float>(const Network<float>&, Rows<float>, float*, std::ptrdiff_t, std::size_t, int);
-template void predict<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t, std::size_t, int);
+template void predict<float>(const Network<float>&, Rows<float>, float*, std::ptrdiff_t,
+                             std::size_t, int);
+template void predict<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t,
+                              std::size_t, int);
 template int nonfinite_layer<float>(const Network<float>&);
 template int nonfinite_layer<double>(const Network<double>&);
 

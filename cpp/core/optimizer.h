@@ -48,10 +48,10 @@ class Optimizer {
  private:
   Rule rule_;
   Hyperparameters hyper_;
-  AlignedBuffer<T> first_;    // velocity, or m
-  AlignedBuffer<T> second_;   // v
+  AlignedBuffer<T> first_;   // velocity, or m
+  AlignedBuffer<T> second_;  // v
   std::uint64_t step_ = 0;
-  double beta1_power_ = 1;    // β1^t by repeated multiplication: the same bits everywhere
+  double beta1_power_ = 1;  // β1^t by repeated multiplication: the same bits everywhere
   double beta2_power_ = 1;
 };
 

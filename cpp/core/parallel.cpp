@@ -57,7 +57,8 @@ const Setting& environment() {
 Team::Range Team::share(std::size_t n, std::size_t grain) const {
   const std::size_t grains = (n + grain - 1) / grain;
   const auto bound = [&](int r) {
-    return std::min(n, grains * static_cast<std::size_t>(r) / static_cast<std::size_t>(size) * grain);
+    return std::min(n,
+                    grains * static_cast<std::size_t>(r) / static_cast<std::size_t>(size) * grain);
   };
   return {bound(rank), bound(rank + 1)};
 }

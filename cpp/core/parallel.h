@@ -34,7 +34,8 @@ void run_team(int threads, void (*body)(void* context, const Team&), void* conte
 template <class Body>
 void parallel(int threads, Body&& body) {
   run_team(
-      threads, [](void* context, const Team& team) { (*static_cast<Body*>(context))(team); }, &body);
+      threads, [](void* context, const Team& team) { (*static_cast<Body*>(context))(team); },
+      &body);
 }
 
 // Process-wide: physical cores that affinity and the cgroup's CPU quota leave, at most 16;

@@ -22,8 +22,8 @@ class RandomStream {
   RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t index);
 
   std::uint32_t next_word();
-  std::uint64_t next_word64();       // low word first
-  double next_uniform();             // [0, 1), 53 bits
+  std::uint64_t next_word64();           // low word first
+  double next_uniform();                 // [0, 1), 53 bits
   std::uint64_t below(std::uint64_t n);  // [0, n), unbiased (Lemire, 2019)
 
  private:

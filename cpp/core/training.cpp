@@ -14,8 +14,8 @@ double training_work(const Layout& layout, std::size_t rows) {
 // What becomes of a batch's gradient.
 template <class T>
 struct Sink {
-  T* parameters = nullptr;           // stepped; null where only a gradient is wanted
-  T* gradient = nullptr;             // the sum over chunks, and the result where nothing is stepped
+  T* parameters = nullptr;  // stepped; null where only a gradient is wanted
+  T* gradient = nullptr;    // the sum over chunks, and the result where nothing is stepped
   Optimizer<T>* optimizer = nullptr;
   double learning_rate = 0;
 
@@ -202,8 +202,8 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
     }
     const std::size_t count = std::min(batch_size, samples.x.rows - begin);
     sink.learning_rate = learning_rates[n_rates == 1 ? 0 : result.steps];
-    const BatchResult batch = run_batch(network, workspace, samples, begin, count, &sink, threads,
-                                        poll, result.steps);
+    const BatchResult batch =
+        run_batch(network, workspace, samples, begin, count, &sink, threads, poll, result.steps);
     result.stopped = batch.stopped;
     if (batch.stopped) break;
     ++result.steps;

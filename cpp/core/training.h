@@ -36,13 +36,14 @@ double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const S
 template <class T>
 void record(const Network<T>& network, Workspace<T>& workspace, const Matrix& x);
 template <class T>
-void pull_back(const Network<T>& network, Workspace<T>& workspace, const Matrix& dC_da, T* gradient);
+void pull_back(const Network<T>& network, Workspace<T>& workspace, const Matrix& dC_da,
+               T* gradient);
 
 struct EpochResult {
-  double cost = 0;            // mean of the batches' costs before their updates, by weight
-  std::size_t steps = 0;      // completed
-  int bad_layer = 0;          // where non-finite numbers were first seen; 0: nowhere
-  bool stopped = false;       // by the poll
+  double cost = 0;        // mean of the batches' costs before their updates, by weight
+  std::size_t steps = 0;  // completed
+  int bad_layer = 0;      // where non-finite numbers were first seen; 0: nowhere
+  bool stopped = false;   // by the poll
 };
 
 // One update from each batch of `batch_size` samples in order; a smaller last batch is used.

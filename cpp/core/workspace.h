@@ -15,15 +15,15 @@ struct Workspace {
     T* a = nullptr;       // (rows, n_l)
     T* delta = nullptr;   // (rows, n_l)
     T* packed = nullptr;  // (n_l, n_{l-1}): W with j as its slow axis
-    std::size_t input_stride = 0;   // of the rows of a^{l-1}, δ^{l-1} and `packed`
+    std::size_t input_stride = 0;  // of the rows of a^{l-1}, δ^{l-1} and `packed`
   };
 
-  std::size_t rows;                // capacity
-  T* x = nullptr;                  // (rows, n_0), for samples that have to be gathered or converted
-  T* y = nullptr;                  // (rows, n_L)
-  T* dx = nullptr;                 // (rows, n_0), ∂C/∂x; null unless asked for
-  T* scale = nullptr;              // (rows): 1/n, or each sample's share of the weights
-  T* cost = nullptr;               // (rows)
+  std::size_t rows;    // capacity
+  T* x = nullptr;      // (rows, n_0), for samples that have to be gathered or converted
+  T* y = nullptr;      // (rows, n_L)
+  T* dx = nullptr;     // (rows, n_0), ∂C/∂x; null unless asked for
+  T* scale = nullptr;  // (rows): 1/n, or each sample's share of the weights
+  T* cost = nullptr;   // (rows)
   std::vector<LayerViews> layers;
 
   enum Extras : unsigned { none = 0, keep_every_z = 1, input_gradient = 2 };

@@ -42,9 +42,7 @@ struct Relu {
 // z for z > 0, 0.01 z otherwise
 template <class T>
 struct LeakyRelu {
-  CHAINRULE_INLINE static V<T> value(V<T> z) {
-    return z < splat<T>(0) ? splat<T>(T(0.01)) * z : z;
-  }
+  CHAINRULE_INLINE static V<T> value(V<T> z) { return z < splat<T>(0) ? splat<T>(T(0.01)) * z : z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
     return a > splat<T>(0) ? splat<T>(1) : splat<T>(T(0.01));
   }

@@ -14,7 +14,8 @@ template <class T>
 void affine(T* z, Size ldz, const T* a, Size lda, const T* w, Size ld, const T* b, Size rows,
             Size n_in, Size n_out) {
   if (ld < kLanes<T>)
-    with_narrow_width<T>(ld, [&](auto p) { narrow_affine<T, p>(z, ldz, a, lda, w, b, rows, n_in); });
+    with_narrow_width<T>(ld,
+                         [&](auto p) { narrow_affine<T, p>(z, ldz, a, lda, w, b, rows, n_in); });
   else
     product<T, false>(a, lda, w, ld, n_in, b, rows, n_out, StoreRow<T>{z, ldz});
 }
@@ -29,8 +30,9 @@ void weight_gradient(Accumulate mode, T* w, T* g, Size ld, const T* a, Size lda,
                             learning_rate);
     });
   else
-    product<T, true>(a + begin, lda, delta, lddelta, samples, nullptr, end - begin, n_out,
-                     AccumulateRow<T>{mode, w + begin * ld, g + begin * ld, ld, n_out, learning_rate});
+    product<T, true>(
+        a + begin, lda, delta, lddelta, samples, nullptr, end - begin, n_out,
+        AccumulateRow<T>{mode, w + begin * ld, g + begin * ld, ld, n_out, learning_rate});
 }
 
 template <class T, class G>
@@ -53,17 +55,27 @@ void multiply_rows(T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda, S
 template <class T, class F>
 CHAINRULE_INLINE void with_activation(Activation g, F f) {
   switch (g) {
-    case Activation::sigmoid: return f(Sigmoid<T>());
-    case Activation::tanh: return f(Tanh<T>());
-    case Activation::relu: return f(Relu<T>());
-    case Activation::leaky_relu: return f(LeakyRelu<T>());
-    case Activation::elu: return f(Elu<T>());
-    case Activation::selu: return f(Selu<T>());
-    case Activation::softplus: return f(Softplus<T>());
-    case Activation::silu: return f(Silu<T>());
-    case Activation::gelu: return f(Gelu<T>());
+    case Activation::sigmoid:
+      return f(Sigmoid<T>());
+    case Activation::tanh:
+      return f(Tanh<T>());
+    case Activation::relu:
+      return f(Relu<T>());
+    case Activation::leaky_relu:
+      return f(LeakyRelu<T>());
+    case Activation::elu:
+      return f(Elu<T>());
+    case Activation::selu:
+      return f(Selu<T>());
+    case Activation::softplus:
+      return f(Softplus<T>());
+    case Activation::silu:
+      return f(Silu<T>());
+    case Activation::gelu:
+      return f(Gelu<T>());
     case Activation::identity:
-    case Activation::softmax: return f(Identity<T>());
+    case Activation::softmax:
+      return f(Identity<T>());
   }
 }
 
@@ -72,9 +84,8 @@ void activate(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Siz
   if (g == Activation::softmax) {
     for (Size r = 0; r < rows; ++r) softmax<T>(a + r * lda, z + r * ldz, n);
   } else if (g != Activation::identity || a != z) {
-    with_activation<T>(g, [&](auto formula) {
-      map_rows<T, decltype(formula)>(a, lda, z, ldz, rows, n);
-    });
+    with_activation<T>(
+        g, [&](auto formula) { map_rows<T, decltype(formula)>(a, lda, z, ldz, rows, n); });
   }
 }
 
@@ -93,20 +104,27 @@ void multiply_derivative(Activation g, T* d, Size ldd, const T* z, Size ldz, con
 template <class T>
 T loss_row(Loss loss, T* d, const T* z, const T* a, const T* y, T scale, Size n) {
   switch (loss) {
-    case Loss::half_mse: return difference_loss<T, HalfMse<T>>(d, a, y, scale, n);
-    case Loss::sse: return difference_loss<T, Sse<T>>(d, a, y, scale, n);
-    case Loss::mse: return difference_loss<T, Mse<T>>(d, a, y, scale, n);
-    case Loss::mae: return difference_loss<T, Mae<T>>(d, a, y, scale, n);
-    case Loss::huber: return difference_loss<T, Huber<T>>(d, a, y, scale, n);
-    case Loss::cross_entropy: return cross_entropy<T>(d, z, a, y, scale, n);
-    case Loss::binary_cross_entropy: return binary_cross_entropy<T>(d, z, a, y, scale, n);
+    case Loss::half_mse:
+      return difference_loss<T, HalfMse<T>>(d, a, y, scale, n);
+    case Loss::sse:
+      return difference_loss<T, Sse<T>>(d, a, y, scale, n);
+    case Loss::mse:
+      return difference_loss<T, Mse<T>>(d, a, y, scale, n);
+    case Loss::mae:
+      return difference_loss<T, Mae<T>>(d, a, y, scale, n);
+    case Loss::huber:
+      return difference_loss<T, Huber<T>>(d, a, y, scale, n);
+    case Loss::cross_entropy:
+      return cross_entropy<T>(d, z, a, y, scale, n);
+    case Loss::binary_cross_entropy:
+      return binary_cross_entropy<T>(d, z, a, y, scale, n);
   }
   __builtin_unreachable();
 }
 
 template <class T>
-void loss(Loss kind, T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda, const T* y,
-          Size ldy, const T* scale, Size rows, Size n) {
+void loss(Loss kind, T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
+          const T* y, Size ldy, const T* scale, Size rows, Size n) {
   for (Size r = 0; r < rows; ++r)
     cost[r] = loss_row<T>(kind, d != nullptr ? d + r * ldd : nullptr, z + r * ldz, a + r * lda,
                           y + r * ldy, scale[r], n);
@@ -123,7 +141,7 @@ CHAINRULE_INLINE void map_flat(T* out, const T* x, Size n, F f) {
 template <class T>
 void elementary(ElementaryFunction which, T* out, const T* x, Size n) {
   switch (which) {
-#define X(name)          \
+#define X(name)                  \
   case ElementaryFunction::name: \
     return map_flat<T>(out, x, n, [](V<T> v) { return name<T>(v); });
     CHAINRULE_ELEMENTARY(X)
@@ -133,9 +151,18 @@ void elementary(ElementaryFunction which, T* out, const T* x, Size n) {
 
 template <class T>
 constexpr Kernels<T> make_table() {
-  return {affine<T>,   affine_transposed<T>,   transpose<T>, weight_gradient<T>,
-          bias_gradient<T>, activate<T>, multiply_derivative<T>, loss<T>,
-          sgd<T>,      momentum<T>,            adam<T>,      elementary<T>};
+  return {affine<T>,
+          affine_transposed<T>,
+          transpose<T>,
+          weight_gradient<T>,
+          bias_gradient<T>,
+          activate<T>,
+          multiply_derivative<T>,
+          loss<T>,
+          sgd<T>,
+          momentum<T>,
+          adam<T>,
+          elementary<T>};
 }
 
 }  // namespace

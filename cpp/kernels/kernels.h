@@ -24,8 +24,8 @@ enum class Accumulate {
 
 struct AdamConstants {
   double one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
-  double step_size;          // η / (1 - β1^t)
-  double sqrt_correction2;   // √(1 - β2^t)
+  double step_size;         // η / (1 - β1^t)
+  double sqrt_correction2;  // √(1 - β2^t)
 };
 
 // The functions of kernels/elementary.h, each callable alone so that it can be tested alone.

@@ -28,8 +28,8 @@ CHAINRULE_INLINE V<T> each_lane(const T* a, int i, Size count) {
   } else {
 #if CHAINRULE_VECTOR_BYTES != 0
     const Size left = count - first;
-    const V<T> v = left >= width ? load<T>(a + first)
-                                 : load_partial<T>(a + first, left < 0 ? 0 : left);
+    const V<T> v =
+        left >= width ? load<T>(a + first) : load_partial<T>(a + first, left < 0 ? 0 : left);
     return repeat_each<T, P>(v, std::make_integer_sequence<int, width>());
 #endif
   }
@@ -53,8 +53,7 @@ void narrow_affine_rows(T* z, Size ldz, const T* a, Size lda, const T* w, const 
   constexpr Size chains = kLanes<T> / P;
   Block<T> acc[R];
   for (int i = 0; i < kParts<T>; ++i)
-    for (int r = 0; r < R; ++r)
-      acc[r].part[i] = b != nullptr ? load<T>(b + i * kWidth<T>) : V<T>{};
+    for (int r = 0; r < R; ++r) acc[r].part[i] = b != nullptr ? load<T>(b + i * kWidth<T>) : V<T>{};
   for (Size k = 0; k < n_in; k += chains) {
     for (int i = 0; i < kParts<T>; ++i) {
       const V<T> wi = load<T>(w + k * P + i * kWidth<T>);
@@ -75,8 +74,7 @@ void narrow_affine(T* z, Size ldz, const T* a, Size lda, const T* w, const T* b,
   Size r = 0;
   for (; r + kRows <= rows; r += kRows)
     narrow_affine_rows<T, P, kRows>(z + r * ldz, ldz, a + r * lda, lda, w, b, n_in);
-  for (; r < rows; ++r)
-    narrow_affine_rows<T, P, 1>(z + r * ldz, ldz, a + r * lda, lda, w, b, n_in);
+  for (; r < rows; ++r) narrow_affine_rows<T, P, 1>(z + r * ldz, ldz, a + r * lda, lda, w, b, n_in);
 }
 
 // Lane s P + j counts when j < n_out and row s of the block exists.
@@ -123,9 +121,8 @@ void narrow_gradient(Accumulate mode, T* w, T* g, const T* a, Size lda, const T*
         const bool to_g = mode == Accumulate::store || mode == Accumulate::add;
         T* target = (to_g ? g : w) + at;
         const V<T> old = load<T>(target);
-        V<T> total = mode == Accumulate::add || mode == Accumulate::add_step
-                         ? load<T>(g + at) + sum
-                         : sum;
+        V<T> total =
+            mode == Accumulate::add || mode == Accumulate::add_step ? load<T>(g + at) + sum : sum;
         if (!to_g) total = fma(splat<T>(-learning_rate), total, old);
         store<T>(target, narrow_select<T, P>(total, old, i, n_in - k, n_out));
       }

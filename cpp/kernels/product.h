@@ -83,9 +83,11 @@ void panel_of_rows(Size rows, const T* a, Size lda, const T* b, Size ldb, Size l
                    Start<T> start, const Finish& finish, Size row, Size column, Size end) {
   if constexpr (R > 0) {
     if (rows == R)
-      panel<T, R, panel_vectors(R), ByColumn>(a, lda, b, ldb, length, start, finish, row, column, end);
+      panel<T, R, panel_vectors(R), ByColumn>(a, lda, b, ldb, length, start, finish, row, column,
+                                              end);
     else
-      panel_of_rows<T, R - 1, ByColumn>(rows, a, lda, b, ldb, length, start, finish, row, column, end);
+      panel_of_rows<T, R - 1, ByColumn>(rows, a, lda, b, ldb, length, start, finish, row, column,
+                                        end);
   }
 }
 
@@ -163,7 +165,8 @@ struct StoreRow {
 
 // acc into g or w, elements of the padding excepted.
 template <class T>
-CHAINRULE_INLINE void accumulate(Accumulate mode, T* w, T* g, V<T> acc, T learning_rate, Size count) {
+CHAINRULE_INLINE void accumulate(Accumulate mode, T* w, T* g, V<T> acc, T learning_rate,
+                                 Size count) {
   if (mode == Accumulate::store) return store_partial<T>(g, acc, count);
   if (mode == Accumulate::add) return store_partial<T>(g, load_partial<T>(g, count) + acc, count);
   if (mode == Accumulate::add_step) acc = load_partial<T>(g, count) + acc;

@@ -48,7 +48,8 @@ CHAINRULE_INLINE void fold(Block<T>& x, Combine combine) {
     }
 #if CHAINRULE_VECTOR_BYTES != 0
     if constexpr (H < kWidth<T>) {
-      x.part[0] = combine(x.part[0], exchange<T, H>(x.part[0], std::make_integer_sequence<int, kWidth<T>>()));
+      x.part[0] = combine(x.part[0],
+                          exchange<T, H>(x.part[0], std::make_integer_sequence<int, kWidth<T>>()));
     }
 #endif
     fold<T, P, H / 2>(x, combine);

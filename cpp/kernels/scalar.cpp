@@ -2,7 +2,6 @@
 #define CHAINRULE_ISA scalar
 #define CHAINRULE_VECTOR_BYTES 0
 #include "kernels/generic.h"
-
 #include "kernels/tables.h"
 
 namespace chainrule {

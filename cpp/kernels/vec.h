@@ -118,8 +118,12 @@ CHAINRULE_INLINE V<double> fma(V<double> a, V<double> b, V<double> c) {
   return (V<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 }
 // The zero-masked form: GCC 12 warns that the plain one reads an undefined vector.
-CHAINRULE_INLINE V<float> sqrt(V<float> a) { return (V<float>)_mm512_maskz_sqrt_ps(0xffff, (__m512)a); }
-CHAINRULE_INLINE V<double> sqrt(V<double> a) { return (V<double>)_mm512_maskz_sqrt_pd(0xff, (__m512d)a); }
+CHAINRULE_INLINE V<float> sqrt(V<float> a) {
+  return (V<float>)_mm512_maskz_sqrt_ps(0xffff, (__m512)a);
+}
+CHAINRULE_INLINE V<double> sqrt(V<double> a) {
+  return (V<double>)_mm512_maskz_sqrt_pd(0xff, (__m512d)a);
+}
 template <class T>
 CHAINRULE_INLINE V<T> splat(T x) {
   if constexpr (sizeof(T) == 4)
@@ -195,12 +199,14 @@ CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
 // |x|, and the sign of s on the magnitude of x.
 template <class T>
 CHAINRULE_INLINE V<T> abs(V<T> x) {
-  constexpr auto magnitude = static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
+  constexpr auto magnitude =
+      static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
   return value<T>(bits<T>(x) & magnitude);
 }
 template <class T>
 CHAINRULE_INLINE V<T> copysign(V<T> x, V<T> s) {
-  constexpr auto magnitude = static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
+  constexpr auto magnitude =
+      static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
   return value<T>((bits<T>(x) & magnitude) | (bits<T>(s) & ~magnitude));
 }
 

@@ -2,7 +2,6 @@
 #define CHAINRULE_ISA avx2
 #define CHAINRULE_VECTOR_BYTES 32
 #include "kernels/generic.h"
-
 #include "kernels/tables.h"
 
 namespace chainrule {

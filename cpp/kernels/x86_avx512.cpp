@@ -2,7 +2,6 @@
 #define CHAINRULE_ISA avx512
 #define CHAINRULE_VECTOR_BYTES 64
 #include "kernels/generic.h"
-
 #include "kernels/tables.h"
 
 namespace chainrule {
