@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "bindings/handle.h"
+#include "core/initialize.h"
 #include "core/random.h"
 
 namespace chainrule::python {
@@ -92,6 +93,8 @@ py::dict config() {
 void bind_functions(py::module_& module) {
   module.attr("ACTIVATIONS") = name_tuple(kActivationNames);
   module.attr("LOSSES") = name_tuple(kLossNames);
+  module.attr("MAX_THREADS") = kMaxThreads;
+  module.attr("INITIALIZERS") = name_tuple(kInitializerNames);
   module.def("permutation", &epoch_permutation, py::arg("seed"), py::arg("epoch"), py::arg("n"));
   module.def("philox4x32", &philox, py::arg("key"), py::arg("counter"));
   module.def("elementary", &elementary, py::arg("name"), py::arg("x"));

@@ -3,7 +3,6 @@
 
 #include <array>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "bindings/handle.h"
@@ -110,7 +109,9 @@ std::unique_ptr<PyPredictor> make_predictor(PyNetwork& source) {
   auto handle = std::make_unique<PyPredictor>();
   source.visit([&](auto& typed) {
     using Typed = std::remove_reference_t<decltype(typed)>;
-    handle->typed = std::unique_ptr<Typed>(new Typed{typed.network, nullptr});
+    read_network(source, static_cast<double>(source.layout().size), [&] {
+      handle->typed = std::unique_ptr<Typed>(new Typed{typed.network, nullptr});
+    });
   });
   return handle;
 }
@@ -143,6 +144,12 @@ std::pair<py::tuple, py::tuple> views_of(const py::object& self) {
   });
 }
 
+// Padding too: an update that left the finite numbers may have reached it.
+template <class T>
+void clear(AlignedBuffer<T>& parameters) {
+  std::fill_n(parameters.data(), parameters.size(), T(0));
+}
+
 void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes,
                     std::uint64_t seed) {
   const Layout& layout = handle.layout();
@@ -152,14 +159,13 @@ void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes,
   for (const std::string& scheme : schemes)
     parsed.push_back(named<Initializer>(kInitializerNames, scheme, "initializer"));
   Gate::Trainer alone(handle.gate);
-  alone.begin();
-  ++handle.version;
+  alone.begin_holding_gil();
   handle.visit([&](auto& typed) {
+    clear(typed.network.parameters);
     auto* const parameters = typed.network.parameters.data();
     for (std::size_t l = 0; l < parsed.size(); ++l) {
       const Layer& layer = layout.layers[l];
       initialize(parameters, layer, parsed[l], seed, l + 1);
-      if (layout.has_bias) std::fill_n(parameters + layer.bias, layer.n_out, 0);
     }
   });
 }
@@ -170,12 +176,14 @@ py::object get_parameters(Handle& handle) {
   py::object vector = new_array(handle.typenum(), 1, layout.n_parameters, true);
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     T* next = static_cast<T*>(PyArray_DATA(as_array(vector)));
-    for (const Layer& layer : layout.layers) {
-      const T* const w = typed.network.weights(layer);
-      for (std::size_t j = 0; j < layer.n_out; ++j)
-        for (std::size_t k = 0; k < layer.n_in; ++k) *next++ = w[k * layer.ld + j];
-      if (layout.has_bias) next = std::copy_n(typed.network.bias(layer), layer.n_out, next);
-    }
+    read_network(handle, static_cast<double>(layout.size), [&] {
+      for (const Layer& layer : layout.layers) {
+        const T* const w = typed.network.weights(layer);
+        for (std::size_t j = 0; j < layer.n_out; ++j)
+          for (std::size_t k = 0; k < layer.n_in; ++k) *next++ = w[k * layer.ld + j];
+        if (layout.has_bias) next = std::copy_n(typed.network.bias(layer), layer.n_out, next);
+      }
+    });
   });
   return vector;
 }
@@ -187,12 +195,12 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
     throw py::value_error("v has shape " + shape_text(as_array(input.array)) + ", expected (" +
                           std::to_string(layout.n_parameters) + ",)");
   Gate::Trainer alone(handle.gate);
-  alone.begin();
-  ++handle.version;
+  alone.begin_holding_gil();
   handle.visit([&](auto& typed) {
     using T = std::remove_reference_t<decltype(*typed.network.parameters.data())>;
     std::vector<T> flat(layout.n_parameters);
     read_row<T>(input.matrix, 0, flat.data());
+    clear(typed.network.parameters);
     const T* next = flat.data();
     for (const Layer& layer : layout.layers) {
       T* const w = typed.network.parameters.data() + layer.weights;
@@ -206,14 +214,6 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
 }
 
 }  // namespace
-
-void Gate::Trainer::let_readers_pass() {
-  if (gate_.waiting_.load(std::memory_order_relaxed) == 0) return;
-  end();
-  // A stream of readers may not starve training: a bounded number of turns.
-  for (int turn = 0; turn < 1000 && gate_.waiting_.load() > 0; ++turn) std::this_thread::yield();
-  begin();
-}
 
 void bind_network(py::module_& module) {
   py::class_<PyNetwork> network(module, "Network", predict_methods<PyNetwork>());
@@ -248,7 +248,7 @@ void bind_network(py::module_& module) {
           },
           "Bytes of the parameter buffer, padding included.")
       .def_property_readonly(
-          "version", [](PyNetwork& self) { return self.version; },
+          "version", [](PyNetwork& self) { return self.gate.version(); },
           "Rises with every change of the parameters through a method; writes through a view are "
           "not seen.")
       .def_property_readonly(
@@ -275,12 +275,21 @@ TypeError, ValueError
     v is not a vector of n_parameters real numbers; nothing has changed then.
 )")
       .def(
+          "begin_fit", [](PyNetwork& self) { return self.gate.begin_fit(); },
+          "Claim the network for one fit; False where one is running.")
+      .def(
+          "end_fit", [](PyNetwork& self) { self.gate.end_fit(); }, "Give the claim back.")
+      .def(
           "nonfinite_layer",
           [](PyNetwork& self) {
-            return self.visit([](auto& typed) { return nonfinite_layer(typed.network); });
+            const auto work = static_cast<double>(self.layout().size);
+            return self.visit([&](auto& typed) {
+              return read_network(self, work, [&] { return nonfinite_layer(typed.network); });
+            });
           },
           "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
-  bind_training(network, module);
+  bind_derivatives(network, module);
+  bind_descent(network, module);
 }
 
 void bind_predictor(py::module_& module) {

@@ -215,8 +215,9 @@ WeightInput view_weights(PyObject* object, std::size_t rows) {
                             ", expected finite weights that are not negative");
     total += input.data[i];
   }
-  if (rows > 0 && !(total > 0))
-    throw py::value_error("sample_weight sums to 0: at least one weight must be positive");
+  if (rows > 0 && !(total > 0 && std::isfinite(total)))
+    throw py::value_error("sample_weight sums to " + std::to_string(total) +
+                          ", expected a positive and finite sum");
   return input;
 }
 
@@ -243,7 +244,7 @@ void check_out(PyObject* object, const Input& x, std::size_t columns, int typenu
     throw py::value_error(!PyArray_ISWRITEABLE(out)
                               ? "out is read-only, expected a writable array"
                               : "out is not C-contiguous and aligned; use numpy.empty to make it");
-  if (overlaps(out, x.given.ptr()))
+  if (overlaps(out, x.given.ptr()) || overlaps(out, x.array.ptr()))
     throw py::value_error("out overlaps x in memory: give it memory of its own");
 }
 

@@ -5,12 +5,6 @@
 namespace chainrule::python {
 namespace {
 
-struct Arguments {
-  PyObject* x = nullptr;
-  PyObject* out = nullptr;  // null: a fresh array
-  int threads = 0;
-};
-
 int parse_threads(PyObject* value) {
   if (value == Py_None) return 0;
   const long threads = PyLong_AsLong(value);
@@ -21,35 +15,35 @@ int parse_threads(PyObject* value) {
   return static_cast<int>(threads);
 }
 
-Arguments parse(PyObject* const* args, Py_ssize_t n_args, PyObject* names) {
-  if (n_args > 2)
-    throw py::type_error("predict takes x and out by position, got " + std::to_string(n_args) +
-                         " positional arguments; threads is keyword-only");
-  Arguments parsed;
-  if (n_args > 0) parsed.x = args[0];
-  if (n_args > 1) parsed.out = args[1];
-  const Py_ssize_t n_names = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
-  for (Py_ssize_t i = 0; i < n_names; ++i) {
-    PyObject* const name = PyTuple_GET_ITEM(names, i);
-    PyObject* const value = args[n_args + i];
+struct Arguments {
+  PyObject* x = nullptr;
+  PyObject* out = nullptr;  // null: a fresh array
+  int threads = 0;
+
+  Arguments(PyObject* const* args, Py_ssize_t n_args) {
+    if (n_args > 2)
+      throw py::type_error("predict takes x and out by position, got " + std::to_string(n_args) +
+                           " positional arguments; threads is keyword-only");
+    if (n_args > 0) x = args[0];
+    if (n_args > 1) out = args[1];
+  }
+
+  void set(PyObject* name, PyObject* value) {
     const auto is = [&](const char* text) {
       return PyUnicode_CompareWithASCIIString(name, text) == 0;
     };
-    if (is("out") && n_args < 2)
-      parsed.out = value;
-    else if (is("x") && n_args < 1)
-      parsed.x = value;
+    if (is("out") && out == nullptr)
+      out = value;
+    else if (is("x") && x == nullptr)
+      x = value;
     else if (is("threads"))
-      parsed.threads = parse_threads(value);
+      threads = parse_threads(value);
     else
       throw py::type_error("predict got an unexpected or repeated argument '" +
                            py::cast<std::string>(py::handle(name)) +
                            "'; it takes x, out and threads");
   }
-  if (parsed.x == nullptr) throw py::type_error("predict needs x");
-  if (parsed.out == Py_None) parsed.out = nullptr;
-  return parsed;
-}
+};
 
 // True for an ndarray (no subclass) whose rows the kernels read where they lie.
 template <class T>
@@ -72,7 +66,7 @@ bool conforms(PyObject* object, std::size_t columns, Input& x) {
 }
 
 template <class T>
-PyObject* predict_typed(const Network<T>& network, Gate& gate, const Arguments& arguments) {
+PyObject* predict_typed(const Network<T>& network, Handle& handle, const Arguments& arguments) {
   const Layout& layout = network.layout;
   const std::size_t n_outputs = layout.n_outputs();
   Input x;
@@ -88,30 +82,27 @@ PyObject* predict_typed(const Network<T>& network, Gate& gate, const Arguments& 
     out = new_array(kTypenum<T>, x.matrix.rows, n_outputs, x.is_vector);
   }
   T* const result = static_cast<T*>(PyArray_DATA(as_array(out)));
-  const auto run = [&] {
+  const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
+  read_network(handle, work, [&] {
     predict(network, direct_rows<T>(x.matrix), result, static_cast<std::ptrdiff_t>(n_outputs),
             x.matrix.rows, arguments.threads);
-  };
-  const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
-  if (work < kReleaseWork && !gate.training()) {
-    run();
-  } else {
-    const py::gil_scoped_release release;
-    const Gate::Reader reader(gate);
-    run();
-  }
+  });
   return out.release().ptr();
 }
 
-template <class H>
-PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
-                         PyObject* names) noexcept {
+// What both ways to call have in common; `set_names` passes the keyword arguments on.
+template <class H, class SetNames>
+PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
+               SetNames set_names) noexcept {
   try {
     H* const handle = static_cast<H*>(value_of(self));
     if (handle == nullptr) refuse_uninitialized();
-    const Arguments arguments = parse(args, n_args, names);
+    Arguments arguments(args, n_args);
+    set_names(arguments);
+    if (arguments.x == nullptr) throw py::type_error("predict needs x");
+    if (arguments.out == Py_None) arguments.out = nullptr;
     return handle->visit(
-        [&](auto& typed) { return predict_typed(typed.network, handle->gate, arguments); });
+        [&](auto& typed) { return predict_typed(typed.network, *handle, arguments); });
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {
@@ -124,17 +115,27 @@ PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t n_arg
   return nullptr;
 }
 
-// tp_call receives a tuple and a dict; net(x) has no keywords as a rule.
+template <class H>
+PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
+                         PyObject* names) noexcept {
+  return call<H>(self, args, n_args, [&](Arguments& arguments) {
+    const Py_ssize_t n_names = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
+    for (Py_ssize_t i = 0; i < n_names; ++i)
+      arguments.set(PyTuple_GET_ITEM(names, i), args[n_args + i]);
+  });
+}
+
+// net(x): tp_call receives a tuple and a dict.
 template <class H>
 PyObject* call_slot(PyObject* self, PyObject* args, PyObject* keywords) noexcept {
-  const Py_ssize_t n_args = PyTuple_GET_SIZE(args);
-  if (keywords == nullptr || PyDict_GET_SIZE(keywords) == 0)
-    return predict_method<H>(self, &PyTuple_GET_ITEM(args, 0), n_args, nullptr);
-  PyObject* const method = PyObject_GetAttrString(self, "predict");
-  if (method == nullptr) return nullptr;
-  PyObject* const result = PyObject_Call(method, args, keywords);
-  Py_DECREF(method);
-  return result;
+  PyObject* const* const items = &PyTuple_GET_ITEM(args, 0);
+  return call<H>(self, items, PyTuple_GET_SIZE(args), [&](Arguments& arguments) {
+    PyObject* name = nullptr;
+    PyObject* value = nullptr;
+    Py_ssize_t at = 0;
+    while (keywords != nullptr && PyDict_Next(keywords, &at, &name, &value) != 0)
+      arguments.set(name, value);
+  });
 }
 
 constexpr const char* kPredictDoc = R"(predict($self, x, out=None, *, threads=None)

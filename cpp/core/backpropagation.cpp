@@ -38,7 +38,9 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
     T* const target = y + r * y_stride;
     if (samples.y.labels) {
       std::fill_n(target, layout.n_outputs(), T(0));
-      target[read_label(samples.y.matrix, sample)] = T(1);
+      // Checked before, but the array is the user's, and another thread may have changed it since.
+      const auto label = static_cast<std::size_t>(read_label(samples.y.matrix, sample));
+      if (label < layout.n_outputs()) target[label] = T(1);
     } else {
       read_row<T>(samples.y.matrix, sample, target);
     }
@@ -142,6 +144,8 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
   const Kernels<T>& k = kernels<T>();
   const Layout& layout = network_.layout;
   const Size samples = to_size(chunk.count);
+  // A batch of one chunk that steps stores no gradient: its kernels never touch the sums.
+  T* const sums = gradient != nullptr ? gradient : parameters;
   const T* a = chunk.x.data;
   Size lda = chunk.x.stride;
   for (std::size_t l = 0; l < layout.layers.size(); ++l) {
@@ -151,15 +155,12 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
     const T* const delta = row(views.delta, layer.stride, chunk.first);
     // Whole blocks of a narrow layer; the grain does not reach the bits.
     const auto [begin, end] = team.share(layer.n_in, 4 * kLanesOf<T>);
-    T* const w = parameters + layer.weights;
-    T* const g = gradient == nullptr ? nullptr : gradient + layer.weights;
     if (begin < end)
-      k.weight_gradient(mode, w, g, to_size(layer.ld), a, lda, delta, stride, samples,
-                        to_size(begin), to_size(end), to_size(layer.n_in), to_size(layer.n_out),
-                        learning_rate);
+      k.weight_gradient(mode, parameters + layer.weights, sums + layer.weights, to_size(layer.ld),
+                        a, lda, delta, stride, samples, to_size(begin), to_size(end),
+                        to_size(layer.n_in), to_size(layer.n_out), learning_rate);
     if (layout.has_bias && team.rank == team.size - 1)
-      k.bias_gradient(mode, parameters + layer.bias,
-                      gradient == nullptr ? nullptr : gradient + layer.bias, delta, stride, samples,
+      k.bias_gradient(mode, parameters + layer.bias, sums + layer.bias, delta, stride, samples,
                       to_size(layer.n_out), learning_rate);
     a = row(views.a, layer.stride, chunk.first);
     lda = stride;

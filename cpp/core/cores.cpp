@@ -1,6 +1,7 @@
 // How many cores this process may really use.
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
@@ -35,21 +36,44 @@ int physical_cores() {
   return static_cast<int>(cores.size());
 }
 
-// quota / period of this process's cgroup, rounded up; 0 where there is no limit.
-int quota_cores() {
+// quota / period, rounded up, of one cgroup; 0 where it sets no limit.
+int quota_of(const std::string& folder, bool unified) {
   double quota = -1;
   double period = 0;
-  std::string first;
-  std::ifstream unified("/sys/fs/cgroup/cpu.max");  // version 2: "max 100000" or "50000 100000"
-  if (unified >> first >> period) {
-    if (first != "max") quota = std::strtod(first.c_str(), nullptr);
+  if (unified) {  // "max 100000" or "50000 100000"
+    std::string first;
+    std::ifstream file(folder + "/cpu.max");
+    if (!(file >> first >> period) || first == "max") return 0;
+    quota = std::strtod(first.c_str(), nullptr);
   } else {
-    std::ifstream quota_file("/sys/fs/cgroup/cpu/cpu.cfs_quota_us");
-    std::ifstream period_file("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
+    std::ifstream quota_file(folder + "/cpu.cfs_quota_us");
+    std::ifstream period_file(folder + "/cpu.cfs_period_us");
     if (!(quota_file >> quota && period_file >> period)) return 0;
   }
-  if (quota <= 0 || period <= 0) return 0;
-  return std::max(1, static_cast<int>(std::ceil(quota / period)));
+  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
+}
+
+// The smallest quota of this process's cgroup and its ancestors; 0 where there is none.
+int quota_cores() {
+  std::ifstream groups("/proc/self/cgroup");  // "0::/path" (version 2), "3:cpu,cpuacct:/path" (1)
+  int cores = 0;
+  for (std::string line; std::getline(groups, line);) {
+    const std::size_t first = line.find(':');
+    const std::size_t second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = line.substr(first + 1, second - first - 1);
+    const bool unified = controllers.empty();
+    if (!unified && controllers != "cpu" && controllers != "cpu,cpuacct") continue;
+    const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+    std::string path = line.substr(second + 1);
+    while (true) {
+      const int quota = quota_of(root + (path == "/" ? "" : path), unified);
+      if (quota > 0) cores = cores > 0 ? std::min(cores, quota) : quota;
+      if (path.empty() || path == "/") break;
+      path.erase(path.rfind('/'));
+    }
+  }
+  return cores;
 }
 
 #endif

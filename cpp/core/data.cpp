@@ -1,5 +1,6 @@
 #include "core/data.h"
 
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -22,14 +23,30 @@ auto with_element_type(ElementType type, F f) {
 
 template <class Source>
 Source element(const std::byte* at) {
-  Source value;
-  std::memcpy(&value, at, sizeof value);
-  return value;
+  // Any byte but 0 is true, and a C++ bool may not be made of it.
+  if constexpr (std::is_same_v<Source, bool>) {
+    return *at != std::byte{0};
+  } else {
+    Source value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+  }
 }
 
 template <class T>
 bool is_finite(T value) {
   return value - value == T(0);
+}
+
+// Whether n contiguous numbers are finite: no exponent has all its bits set.
+template <class T>
+bool all_finite(const T* x, std::size_t n) {
+  using Word = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  const Word infinity = std::bit_cast<Word>(std::numeric_limits<T>::infinity());
+  Word bad = 0;
+  for (std::size_t i = 0; i < n; ++i)
+    bad |= static_cast<Word>((std::bit_cast<Word>(x[i]) & infinity) == infinity);
+  return bad == 0;
 }
 
 }  // namespace
@@ -76,6 +93,13 @@ std::int64_t read_label(const Matrix& matrix, std::size_t row) {
 
 template <class T>
 std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::size_t end) {
+  if (is_direct<T>(matrix)) {
+    const Rows<T> rows = direct_rows<T>(matrix);
+    for (std::size_t i = begin; i < end; ++i)
+      if (!all_finite(rows.data + static_cast<std::ptrdiff_t>(i) * rows.stride, matrix.columns))
+        return i;
+    return end;
+  }
   return with_element_type(matrix.type, [&](auto source) {
     using Source = decltype(source);
     if constexpr (std::is_floating_point_v<Source>) {

@@ -19,7 +19,7 @@ namespace {
 std::atomic<int> g_threads{0};
 std::atomic<bool> g_team_busy{false};
 // A child of a fork has none of its parent's threads, and libgomp does not know.
-std::atomic<bool> g_forked{false};
+std::atomic<unsigned> g_forks{0};
 
 struct Setting {
   int threads = 0;
@@ -43,7 +43,7 @@ const Setting& environment() {
   static const Setting setting = [] {
 #if defined(__unix__) || defined(__APPLE__)
     pthread_atfork(nullptr, nullptr, [] {
-      g_forked = true;
+      ++g_forks;
       g_team_busy = false;
     });
 #endif
@@ -78,7 +78,7 @@ int team_size(double work, int threads) {
 
 void run_team(int threads, void (*body)(void* context, const Team&), void* context) {
 #if defined(_OPENMP)
-  if (threads > 1 && !g_forked.load(std::memory_order_relaxed) && !omp_in_parallel() &&
+  if (threads > 1 && fork_generation() == 0 && !omp_in_parallel() &&
       !g_team_busy.exchange(true, std::memory_order_acquire)) {
 #pragma omp parallel num_threads(threads)
     body(context, Team{omp_get_thread_num(), omp_get_num_threads()});
@@ -89,6 +89,8 @@ void run_team(int threads, void (*body)(void* context, const Team&), void* conte
   static_cast<void>(threads);
   body(context, Team{});
 }
+
+unsigned fork_generation() { return g_forks.load(std::memory_order_relaxed); }
 
 int get_num_threads() {
   const int set = g_threads.load(std::memory_order_relaxed);

@@ -50,4 +50,7 @@ const char* threads_error();
 
 bool has_openmp();
 
+// How many forks lie between this process and the one that loaded the library.
+unsigned fork_generation();
+
 }  // namespace chainrule

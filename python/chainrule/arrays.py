@@ -24,6 +24,9 @@ SLICE_SIZE = 2**20
 
 def real_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """Return `value` as an array of real numbers, without a copy if it is one already."""
+    # A masked array, told without numpy.ma, which NumPy loads only when it is asked for.
+    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
+        raise TypeError(f"{name} is a masked array, whose mask would be lost: fill it first")
     array = np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
@@ -39,8 +42,10 @@ def weight_array(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
     array = np.ascontiguousarray(real_array(value, "sample_weight"), dtype=np.float64)
     if array.shape != (n,):
         raise ValueError(f"sample_weight must have shape ({n},), got {np.shape(value)}")
-    if not (np.isfinite(array) & (array >= 0)).all() or not array.sum() > 0:
-        raise ValueError("sample_weight must be finite and >= 0, with a sum above 0")
+    with np.errstate(over="ignore"):
+        total = array.sum()
+    if not (np.isfinite(array) & (array >= 0)).all() or not 0 < total < np.inf:
+        raise ValueError("sample_weight must be finite and >= 0, with a finite sum above 0")
     return array
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import stat
 from itertools import pairwise
@@ -47,10 +48,12 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
         "seed": str(network.seed),
         "epoch": str(network.epoch),
     }
-    tensors = {
-        name: np.array(tensor, order="C")
-        for name, tensor in _named(network.weights, network.biases).items()
-    }
+    # One copy of all parameters: a step of another thread cannot come between two of them.
+    parameters = network.get_parameters()
+    tensors = {}
+    for name, shape in _shapes({"sizes": network.sizes, "bias": network.has_bias}).items():
+        size = math.prod(shape)
+        tensors[name], parameters = parameters[:size].reshape(shape), parameters[size:]
     metadata["sha256"] = _digest(metadata, tensors)
     _replace(path, serialize(tensors, metadata))
 

@@ -23,7 +23,7 @@ def evaluate(
     cost = total = 0.0
     for part in row_slices(len(x), max(network.sizes)):
         w = None if weight is None else weight[part]
-        amount = part.stop - part.start if w is None else float(w.sum())
+        amount = part.stop - part.start if w is None else float(_sum(w))
         if amount > 0:
             total += amount
             # A running mean: with one slice it is Network.cost to the last bit.
@@ -33,6 +33,11 @@ def evaluate(
     if not total:
         raise ValueError("evaluate needs at least one sample")
     return {"cost": cost, **metrics.results()}
+
+
+def _sum(values: NDArray[Any]) -> NDArray[Any]:
+    """Σ over rows, one after the other: BLAS and NumPy's own sums depend on the processor."""
+    return np.asarray(values.cumsum(axis=0)[-1])
 
 
 class _Hits:
@@ -48,8 +53,8 @@ class _Hits:
         else:
             labels = y if y.ndim == 1 and y.dtype.kind in "iu" else y.reshape(a.shape).argmax(1)
             right = (a.argmax(axis=1) == labels).astype(np.float64)
-        self.hits += float(w @ right)
-        self.total += float(w.sum())
+        self.hits += float(_sum(w * right))
+        self.total += float(_sum(w))
 
     def results(self) -> dict[str, float]:
         return {"accuracy": self.hits / self.total}
@@ -67,15 +72,17 @@ class _Errors:
 
     def add(self, a: NDArray[Any], y: NDArray[Any], w: NDArray[Any]) -> None:
         y = y.reshape(a.shape).astype(np.float64)
-        amount = float(w.sum())
-        mean = w @ y / amount
+        amount, column = float(_sum(w)), w[:, None]
+        mean = _sum(column * y) / amount
         # Two groups together: their spreads, and the square of the distance of their means
         # (Chan, Golub and LeVeque 1983), so that one pass over the data is enough.
         shift, total = mean - self.mean, self.total + amount
-        self.spread = self.spread + w @ (y - mean) ** 2 + shift**2 * (self.total * amount / total)
+        self.spread = (
+            self.spread + _sum(column * (y - mean) ** 2) + shift**2 * (self.total * amount / total)
+        )
         self.mean = self.mean + shift * (amount / total)
-        self.absolute = self.absolute + w @ np.abs(y - a)
-        self.squared = self.squared + w @ (y - a) ** 2
+        self.absolute = self.absolute + _sum(column * np.abs(y - a))
+        self.squared = self.squared + _sum(column * (y - a) ** 2)
         self.total = total
 
     def results(self) -> dict[str, float]:

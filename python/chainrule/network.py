@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,15 +29,6 @@ if TYPE_CHECKING:
     Pullback = Callable[[ArrayLike], tuple[Gradients, NDArray[Any]]]
 
 T = TypeVar("T")
-
-SCHEMES = (
-    "glorot_uniform",
-    "glorot_normal",
-    "he_uniform",
-    "he_normal",
-    "lecun_normal",
-    "zeros",
-)
 
 # What init="auto" draws; glorot_uniform for the activations that are not listed.
 AUTO = {
@@ -139,7 +129,6 @@ class Network(_core.Network):
         super().__init__(sizes, activations, loss, _dtype_name(dtype), bool(bias))
         self._seed = _checked_seed(seed)
         self._epoch = 0
-        self._fitting = threading.Lock()
         self._initialize(init)
 
     @property
@@ -228,7 +217,7 @@ class Network(_core.Network):
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last completed step.
         """
-        if not self._fitting.acquire(blocking=False):
+        if not self.begin_fit():
             raise RuntimeError("fit is already running on this network, in a callback or thread")
         try:
             return training.fit(
@@ -248,7 +237,7 @@ class Network(_core.Network):
                 threads=threads,
             )
         finally:
-            self._fitting.release()
+            self.end_fit()
 
     def train_step(
         self,
@@ -267,10 +256,16 @@ class Network(_core.Network):
             As for ``cost``.
         learning_rate, optimizer
             As for ``fit``: exactly one of them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an argument is wrong or the data are not finite; nothing has changed then. An
+            update that leaves the finite numbers is not undone: ``fit`` does that.
         """
         optimizer = choose(learning_rate, optimizer)
         state = optimizer.bind(self)
-        return self.step(x, y, sample_weight, state, optimizer.rate_at(state.step))
+        return self.step(x, y, sample_weight, state, optimizer.rate_at(state.step))[0]
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:
         """Do one update from gradients that came from elsewhere, ``vjp`` for instance."""
@@ -430,8 +425,7 @@ class Network(_core.Network):
 
     def __reduce__(self) -> tuple[Any, ...]:
         core = (self.sizes, self.activations, self.loss, self.dtype.name, self.has_bias)
-        attributes = {name: v for name, v in vars(self).items() if name != "_fitting"}
-        return self._restore, (core, self.get_parameters()), attributes
+        return self._restore, (core, self.get_parameters()), vars(self)
 
     @classmethod
     def _restore(cls, core: Sequence[Any], parameters: NDArray[Any]) -> Self:
@@ -442,7 +436,6 @@ class Network(_core.Network):
         network: Self = cls.__new__(cls)
         _core.Network.__init__(network, *core)
         network.set_parameters(parameters)
-        network._fitting = threading.Lock()
         return network
 
     def _initialize(self, init: str | Initializer) -> None:
@@ -459,9 +452,10 @@ class Network(_core.Network):
                 if not np.isfinite(w).all():
                     raise ValueError(f"init of layer {layer} returned numbers that are not finite")
             return
-        if init != "auto" and init not in SCHEMES:
+        if init != "auto" and init not in _core.INITIALIZERS:
             raise ValueError(
-                f"init must be one of auto, {', '.join(SCHEMES)}, or a function, got {init!r}"
+                f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
+                f"got {init!r}"
             )
         schemes = [
             AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in self.activations

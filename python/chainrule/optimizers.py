@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 LearningRate = float | Callable[[int], float]
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What all optimisers share: a learning rate, and a state bound to one network.
 
     The state (momenta, count of updates) is made when the optimiser first meets a network,
@@ -74,10 +75,12 @@ class Optimizer:
 
     def bind(self, network: _core.Network) -> _core.OptimizerState:
         """Return the state for `network`; ValueError if it belongs to another network."""
-        if self._state is None:
+        owner = self._network() if self._network is not None else None
+        # A state without updates holds nothing: the call that made it was refused.
+        if self._state is None or (owner is not network and not self._state.step):
             self._state = _core.OptimizerState(network, self._rule, self._hyperparameters())
             self._network = weakref.ref(network)
-        elif self._network is None or self._network() is not network:
+        elif owner is not network:
             raise ValueError(
                 f"this {type(self).__name__} holds state of another network: "
                 "make a new optimizer, or call reset() first"
@@ -88,9 +91,9 @@ class Optimizer:
         self._state = None
         self._network = None
 
+    @abstractmethod
     def _hyperparameters(self) -> dict[str, float]:
         """Return what the core needs to know, by its names."""
-        raise NotImplementedError
 
     def __setattr__(self, name: str, value: Any) -> None:
         # The state holds copies of the hyperparameters: a change here would go unnoticed.

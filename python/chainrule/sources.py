@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 
 class Outcome(NamedTuple):
-    """An epoch: its cost, the steps done, and the layer that left the finite numbers or 0."""
+    """An epoch: cost, steps done, the layer that left the finite numbers or 0, the last rate."""
 
     cost: float
     steps: int
     bad_layer: int
+    learning_rate: float
 
 
 class Arrays:
@@ -65,7 +66,7 @@ class Arrays:
             result = network.train_epoch(
                 x, y, w, self.batch_size, seed, state, rates, self.threads, poll
             )
-            return Outcome(*result)
+            return Outcome(*result, float(rates[-1]))
         order = np.arange(self.n) if seed is None else _core.permutation(*seed, self.n)
         schedule = repeat(float(rates[0])) if len(rates) == 1 else iter(rates.tolist())
         return train_steps(network, self._cut(order), optimizer, schedule, self.threads, poll)
@@ -129,20 +130,19 @@ def train_steps(
 ) -> Outcome:
     """Train on one batch after the other, as ``train_epoch`` of the core does."""
     state = optimizer.bind(network)
-    total = weight = 0.0
+    total = weight = learning_rate = 0.0
     steps = 0
     for (x, y, w), learning_rate in zip(batches, schedule, strict=False):
         if w is None or w.any():
-            cost = network.step(x, y, w, state, learning_rate, threads)
+            cost, bad_layer = network.step(x, y, w, state, learning_rate, threads)
         else:
             # No sample has weight: the gradient is 0, but momentum and decay go on.
             dw, db = ([np.zeros_like(p) for p in ps] for ps in (network.weights, network.biases))
             network.update(dw, db, state, learning_rate)
-            cost = 0.0
+            cost, bad_layer = 0.0, 0
         steps += 1
-        if not math.isfinite(cost):
-            # Finite parameters with such a cost: it is the output that overflowed.
-            return Outcome(cost, steps, network.nonfinite_layer() or len(network.activations))
+        if bad_layer:
+            return Outcome(cost, steps, bad_layer, learning_rate)
         # Summed in order, as the core does, so that the bits of the mean are the same.
         amount = len(x) if w is None else float(w.cumsum()[-1])
         total += amount * cost
@@ -151,4 +151,4 @@ def train_steps(
             poll(steps)
     if not steps:
         raise ValueError("X yielded no batches")
-    return Outcome(total / weight, steps, 0)
+    return Outcome(total / weight, steps, 0, learning_rate)

@@ -82,6 +82,8 @@ def fit(
     epochs = _count("epochs", epochs, least=0)
     if batch_size is not None:
         batch_size = _count("batch_size", batch_size)
+    if threads is not None and _count("threads", threads) > _core.MAX_THREADS:
+        raise ValueError(f"threads must be at most {_core.MAX_THREADS}, got {threads}")
     callbacks = _callables(callbacks)
     rule = _stopping_rule(early_stopping)
     validation = _validation(network, validation_data)
@@ -95,11 +97,12 @@ def fit(
         raise ValueError("without Y, sample weights come with the batches: (x, y, sample_weight)")
 
     history = History()
+    start = _core.Snapshot(network, optimizer.bind(network))
     monitor = _Monitor(rule, network, optimizer.bind(network)) if rule else None
     display = open_progress(epochs, source.batches) if progress else None
     try:
         for _ in range(epochs):
-            steps = _train_epoch(network, source, optimizer, history, display)
+            steps = _train_epoch(network, source, optimizer, start, history, display)
             if validation is not None:
                 history.add_validation(network.evaluate(*validation))
             stop = monitor is not None and monitor.stops(history)
@@ -120,13 +123,16 @@ def _train_epoch(
     network: Network,
     source: Arrays | Stream,
     optimizer: Optimizer,
+    start: _core.Snapshot,
     history: History,
     display: Bar | Lines | None,
 ) -> int:
     """Train one epoch, enter it in the history and return its number of steps."""
-    start = _core.Snapshot(network, optimizer.bind(network))
+    start.retake()
     began = perf_counter()
-    cost, steps, bad_layer = source.train(optimizer, display.poll if display else None)
+    cost, steps, bad_layer, learning_rate = source.train(
+        optimizer, display.poll if display else None
+    )
     # The last update of an epoch may leave the finite numbers without a cost to show it.
     bad_layer = bad_layer or network.nonfinite_layer()
     if bad_layer:
@@ -136,7 +142,7 @@ def _train_epoch(
     history.seconds.append(perf_counter() - began)
     history.epochs.append(network.epoch)
     history.cost.append(cost)
-    history.learning_rate.append(optimizer.rate_at(optimizer.step - 1))
+    history.learning_rate.append(learning_rate)
     return steps
 
 
@@ -155,7 +161,9 @@ class _Monitor:
         if cost < self.best - self.rule.min_delta:
             self.best, self.waited = cost, 0
             history.best_epoch = history.epochs[-1]
-            if self.rule.restore_best:
+            if self.rule.restore_best and self.snapshot is not None:
+                self.snapshot.retake()
+            elif self.rule.restore_best:
                 self.snapshot = _core.Snapshot(self.network, self.state)
         else:
             self.waited += 1

@@ -1,0 +1,210 @@
+// Costs, gradients, pullbacks and traces.
+#include <mutex>
+
+#include "bindings/batch.h"
+
+namespace chainrule::python {
+namespace {
+
+double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight) {
+  const Batch batch(handle, x, y, weight);
+  return handle.visit([&](auto& typed) {
+    auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
+    const double result = read_network(handle, batch.work, [&] {
+      return mean_cost(typed.network, *workspace, batch.samples, 0, batch.x.matrix.rows, 0);
+    });
+    typed.spare = std::move(workspace);
+    return result;
+  });
+}
+
+py::tuple gradients_of(PyNetwork& handle, const py::object& x, const py::object& y,
+                       const py::object& weight) {
+  const Batch batch(handle, x, y, weight);
+  return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
+    auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
+    AlignedBuffer<T> gradient(typed.network.layout.size);
+    const double result = read_network(handle, batch.work, [&] {
+      return mean_gradient(typed.network, *workspace, batch.samples, 0, batch.x.matrix.rows,
+                           gradient.data(), 0);
+    });
+    typed.spare = std::move(workspace);
+    T* const data = gradient.data();
+    const auto [weights, biases] =
+        parameter_views(typed.network.layout, data, own(std::move(gradient)));
+    return py::make_tuple(result, weights, biases);
+  });
+}
+
+// Rows of a workspace, one after the other.
+template <class T>
+void copy_rows(T* to, const T* view, std::size_t stride, std::size_t rows, std::size_t columns) {
+  for (std::size_t r = 0; r < rows; ++r) std::copy_n(view + r * stride, columns, to + r * columns);
+}
+
+template <class T>
+py::object array_of_rows(const T* view, std::size_t stride, std::size_t rows, std::size_t columns,
+                         bool vector) {
+  py::object array = new_array(kTypenum<T>, rows, columns, vector);
+  copy_rows(static_cast<T*>(PyArray_DATA(as_array(array))), view, stride, rows, columns);
+  return array;
+}
+
+}  // namespace
+
+// What record() keeps for one reverse pass after another.
+struct Tape {
+  py::object network;  // keeps the handle alive
+  PyNetwork* handle;
+  std::variant<std::unique_ptr<Workspace<float>>, std::unique_ptr<Workspace<double>>> workspace;
+  std::uint64_t version = 0;
+  std::size_t rows = 0;
+  bool is_vector = false;
+  std::mutex mutex;  // a pullback writes the workspace's δ: one at a time
+};
+
+namespace {
+
+py::tuple record_forward(const py::object& self, const py::object& x_object) {
+  PyNetwork& handle = self.cast<PyNetwork&>();
+  const Input x = view_rows(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x");
+  auto tape = std::make_unique<Tape>();
+  tape->network = self;
+  tape->handle = &handle;
+
+  tape->rows = x.matrix.rows;
+  tape->is_vector = x.is_vector;
+  py::object a = handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    const Layout& layout = typed.network.layout;
+    auto workspace =
+        std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
+    const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
+    read_network(handle, work, [&] {
+      tape->version = handle.gate.version();
+      record(typed.network, *workspace, x.matrix);
+    });
+    py::object outputs = array_of_rows(workspace->layers.back().a, layout.layers.back().stride,
+                                       x.matrix.rows, layout.n_outputs(), x.is_vector);
+    tape->workspace = std::move(workspace);
+    return outputs;
+  });
+  return py::make_tuple(a, std::move(tape));
+}
+
+py::tuple pullback(Tape& tape, const py::object& dC_da) {
+  PyNetwork& handle = *tape.handle;
+
+  const Layout& layout = handle.layout();
+  const Input d = view_rows(dC_da.ptr(), layout.n_outputs(), handle.typenum(), "dC_da");
+  if (d.matrix.rows != tape.rows || d.is_vector != tape.is_vector) {
+    const std::string n = std::to_string(layout.n_outputs());
+    throw py::value_error(
+        "dC_da has shape " + shape_text(as_array(d.array)) + ", expected " +
+        (tape.is_vector ? "(" + n + ",)" : "(" + std::to_string(tape.rows) + ", " + n + ")") +
+        ", the shape of a");
+  }
+  return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
+    Workspace<T>& workspace = *std::get<std::unique_ptr<Workspace<T>>>(tape.workspace);
+    AlignedBuffer<T> gradient(layout.size);
+    const double work =
+        3.0 * static_cast<double>(tape.rows) * static_cast<double>(layout.multiplies);
+    py::object dx = new_array(kTypenum<T>, tape.rows, layout.n_inputs(), tape.is_vector);
+    T* const dx_data = static_cast<T*>(PyArray_DATA(as_array(dx)));
+    read_network(handle, work, [&] {
+      const std::lock_guard lock(tape.mutex);
+      if (handle.gate.version() != tape.version)
+        throw std::runtime_error(
+            "the network's parameters changed since vjp(x): call vjp again and use the new "
+            "pullback");
+      pull_back(typed.network, workspace, d.matrix, gradient.data());
+      copy_rows(dx_data, workspace.dx, layout.input_stride, tape.rows, layout.n_inputs());
+    });
+    T* const data = gradient.data();
+    const auto [weights, biases] = parameter_views(layout, data, own(std::move(gradient)));
+    return py::make_tuple(weights, biases, dx);
+  });
+}
+
+// Every z, a, g' and δ of the samples, each δ of its own sample's cost.
+template <class T>
+py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& batch) {
+  const Layout& layout = network.layout;
+  const std::size_t rows = batch.x.matrix.rows;
+  const bool vector = batch.x.is_vector;
+  Workspace<T> ws(layout, rows, Workspace<T>::keep_every_z);
+  std::fill_n(ws.scale, rows, T(1));
+  Backpropagation<T> pass(network, ws);
+  const Chunk<T> all = pass.chunk(batch.samples, 0, rows, 0);
+  read_network(handle, batch.work, [&] {
+    pass.load(batch.samples, 0, all, 0, rows);
+    pass.forward(all, 0, rows);
+    pass.output_error(all, 0, rows, true);
+    pass.backward(all, 0, rows, false);
+  });
+  const std::size_t n_layers = layout.layers.size();
+  py::tuple a(n_layers + 1), z(n_layers), slopes(n_layers), deltas(n_layers);
+  py::object x = new_array(kTypenum<T>, rows, layout.n_inputs(), vector);
+  for (std::size_t r = 0; r < rows; ++r)
+    read_row<T>(batch.x.matrix, r,
+                static_cast<T*>(PyArray_DATA(as_array(x))) + r * layout.n_inputs());
+  a[0] = x;
+  for (std::size_t l = 0; l < n_layers; ++l) {
+    const Layer& layer = layout.layers[l];
+    const auto& views = ws.layers[l];
+    const auto copy = [&](const T* view) {
+      return array_of_rows(view, layer.stride, rows, layer.n_out, vector);
+    };
+    a[l + 1] = copy(views.a);
+    z[l] = copy(views.z);
+    deltas[l] = copy(views.delta);
+    // g' = 1 ⊙ g', in the memory of δ. The diagonal of softmax's Jacobian is a (1 - a), as σ'.
+    std::fill_n(views.delta, rows * layer.stride, T(1));
+    const Activation g =
+        layer.activation == Activation::softmax ? Activation::sigmoid : layer.activation;
+    const Size stride = static_cast<Size>(layer.stride);
+    kernels<T>().multiply_derivative(g, views.delta, stride, views.z, stride, views.a, stride,
+                                     static_cast<Size>(rows), static_cast<Size>(layer.n_out));
+    slopes[l] = copy(views.delta);
+  }
+  return py::make_tuple(a, z, slopes, deltas);
+}
+
+py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) {
+  const Batch batch(handle, x, y, py::none());
+  return handle.visit([&](auto& typed) { return trace_typed(handle, typed.network, batch); });
+}
+
+}  // namespace
+
+void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
+  py::class_<Tape>(module, "Tape", py::is_final()).def("pullback", &pullback, py::arg("dC_da"));
+  network
+      .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
+           R"(The mean cost of the samples, or Σ wᵢ Cᵢ / Σ wᵢ with weights.
+
+Parameters
+----------
+x : array_like, shape (n, n_0) or (n_0,)
+y : array_like
+    Values of shape (n, n_L), or (n,) where n_L is 1; integer labels of shape (n,) with
+    cross_entropy. For a one-dimensional x, what a row of y would be. Nothing is broadcast.
+sample_weight : array_like, shape (n,), optional
+    Finite weights, none negative, not all 0.
+
+Returns
+-------
+float
+
+Raises
+------
+TypeError, ValueError
+    An array of another kind, shape or range; the message says what was expected.
+)")
+      .def("gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
+           py::arg("sample_weight") = py::none(), "(cost, ∇W of every layer, ∇b of every layer).")
+      .def("record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
+      .def("trace_of", &trace_of, py::arg("x"), py::arg("y"),
+           "(a, z, g', δ) of every layer, per sample.");
+}
+
+}  // namespace chainrule::python

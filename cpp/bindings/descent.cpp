@@ -1,0 +1,387 @@
+// Optimisers, steps and epochs of descent, and snapshots of both.
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <cmath>
+#include <optional>
+#include <vector>
+
+#include "bindings/batch.h"
+#include "core/random.h"
+
+namespace chainrule::python {
+namespace {
+
+int checked_threads(std::optional<int> threads) {
+  if (!threads) return 0;
+  if (*threads < 1 || *threads > kMaxThreads)
+    throw py::value_error("threads is " + std::to_string(*threads) + ", expected None or 1 ... " +
+                          std::to_string(kMaxThreads));
+  return *threads;
+}
+
+// Throws unless `number` is finite in T as well: infinities would reach the padding.
+template <class T>
+void check_number(const std::string& name, double number) {
+  if (!std::isfinite(static_cast<T>(number)))
+    throw py::value_error(name + " is " + std::to_string(number) +
+                          ", expected a number that is finite in " +
+                          (sizeof(T) == 4 ? "float32" : "float64"));
+}
+
+// Finite everywhere, in slices so that Ctrl-C is answered.
+template <class T>
+void check_finite(const Matrix& matrix, const char* name) {
+  constexpr std::size_t kSlice = 4096;
+  for (std::size_t begin = 0; begin < matrix.rows; begin += kSlice) {
+    const std::size_t end = std::min(begin + kSlice, matrix.rows);
+    const std::size_t bad = first_nonfinite_row<T>(matrix, begin, end);
+    if (bad < end)
+      throw py::value_error(
+          std::string("row ") + std::to_string(bad) + " of " + name +
+          " holds NaN, an infinity, or a number too large for the network's dtype; "
+          "clean the data before training, for instance with numpy.nan_to_num");
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+}
+
+// f() while nothing else reads or writes the parameters; without the GIL where `work` is large.
+template <class F>
+void write_network(Handle& handle, double work, F f) {
+  Gate::Trainer trainer(handle.gate);
+  if (work < kReleaseWork) {
+    trainer.begin_holding_gil();
+    f();
+  } else {
+    const py::gil_scoped_release release;
+    trainer.begin();
+    f();
+    trainer.end();
+  }
+}
+
+}  // namespace
+
+// The state of an optimiser and the network it belongs to.
+struct OptimizerState {
+  py::object network;
+  PyNetwork* handle;
+  std::variant<std::unique_ptr<Optimizer<float>>, std::unique_ptr<Optimizer<double>>> optimizer;
+  Rule rule;
+  Hyperparameters hyperparameters;
+
+  template <class T>
+  Optimizer<T>& of() {
+    return *std::get<std::unique_ptr<Optimizer<T>>>(optimizer);
+  }
+  // The optimiser for a network of T; a ValueError where it met another network first.
+  template <class T>
+  Optimizer<T>& for_network(const PyNetwork& other) {
+    if (&other != handle)
+      throw py::value_error(
+          "this optimizer keeps the state of another network: use one optimizer "
+          "a network, or call its reset()");
+    return of<T>();
+  }
+  template <class T>
+  void check_rate(double rate) const {
+    if (!(rate >= 0))
+      throw py::value_error("the learning rate is " + std::to_string(rate) +
+                            ", expected a finite number that is not negative");
+    check_number<T>("the learning rate", rate);
+  }
+};
+
+namespace {
+
+template <class T>
+std::unique_ptr<Optimizer<T>> make_optimizer(const OptimizerState& state, const Layout& layout) {
+  return std::make_unique<Optimizer<T>>(state.rule, state.hyperparameters, layout);
+}
+
+std::unique_ptr<OptimizerState> make_state(const py::object& network, const std::string& rule,
+                                           const py::dict& hyperparameters) {
+  auto state = std::make_unique<OptimizerState>();
+  state->network = network;
+  state->handle = &network.cast<PyNetwork&>();
+  if (rule != kRuleNames[0] && rule != kRuleNames[1])
+    throw py::value_error("unknown rule '" + rule + "', expected sgd or adam");
+  state->rule = rule == kRuleNames[0] ? Rule::sgd : Rule::adam;
+  Hyperparameters& hyper = state->hyperparameters;
+  for (const auto& [key, value] : hyperparameters) {
+    const auto name = py::cast<std::string>(key);
+    const double number = py::cast<double>(value);
+    state->handle->visit([&]<class T>(TypedNetwork<T>&) {
+      check_number<T>(name, number);
+      if (name == "eps" && !(static_cast<T>(number) > 0))
+        throw py::value_error("eps is " + std::to_string(number) +
+                              ", expected a positive number that the network's dtype can hold");
+    });
+    if (name == "momentum")
+      hyper.momentum = number;
+    else if (name == "nesterov")
+      hyper.nesterov = number != 0;
+    else if (name == "weight_decay")
+      hyper.weight_decay = number;
+    else if (name == "beta1")
+      hyper.beta1 = number;
+    else if (name == "beta2")
+      hyper.beta2 = number;
+    else if (name == "eps")
+      hyper.eps = number;
+    else
+      throw py::value_error("unknown hyperparameter '" + name + "'");
+  }
+  state->handle->visit([&]<class T>(TypedNetwork<T>& typed) {
+    state->optimizer = make_optimizer<T>(*state, typed.network.layout);
+  });
+  return state;
+}
+
+// One update: (the batch's cost before it, the layer with non-finite numbers or 0).
+py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
+               const py::object& weight, OptimizerState& state, double learning_rate,
+               std::optional<int> threads) {
+  const Batch batch(handle, x, y, weight);
+  return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
+    state.check_rate<T>(learning_rate);
+    check_finite<T>(batch.samples.x, "x");
+    check_finite<T>(batch.samples.y.matrix, "y");
+    Optimizer<T>& optimizer = state.for_network<T>(handle);
+    const int team = checked_threads(threads);
+    const std::size_t rows = batch.x.matrix.rows;
+    auto workspace = typed.take_workspace(workspace_rows(rows));
+    EpochResult result;
+    write_network(handle, batch.work, [&] {
+      result = train_epoch(typed.network, *workspace, optimizer, batch.samples, rows,
+                           &learning_rate, 1, team, {});
+    });
+    typed.spare = std::move(workspace);
+    return py::make_tuple(result.cost, result.bad_layer);
+  });
+}
+
+void check_gradient_shape(PyArrayObject* array, const Layer& layer, bool is_weight, std::size_t l) {
+  const auto dim = [&](int i) { return static_cast<std::size_t>(PyArray_DIM(array, i)); };
+  const bool fits = is_weight
+                        ? PyArray_NDIM(array) == 2 && dim(0) == layer.n_out && dim(1) == layer.n_in
+                        : PyArray_NDIM(array) == 1 && dim(0) == layer.n_out;
+  if (!fits)
+    throw py::value_error("the gradient of layer " + std::to_string(l + 1) + "'s " +
+                          (is_weight ? "weights" : "bias") + " has shape " + shape_text(array) +
+                          ", expected (" + std::to_string(layer.n_out) +
+                          (is_weight ? ", " + std::to_string(layer.n_in) + ")" : ",)"));
+}
+
+// Copies gradients that came from elsewhere into the layout of the parameters.
+void copy_gradient(const py::tuple& target, const py::sequence& source, const Layout& layout,
+                   bool is_weight) {
+  if (source.size() != target.size())
+    throw py::value_error("expected " + std::to_string(target.size()) + " gradients of " +
+                          (is_weight ? "weights" : "biases") + ", one a layer, got " +
+                          std::to_string(source.size()));
+  for (std::size_t l = 0; l < target.size(); ++l) {
+    const py::object item = source[l];
+    const py::object array = real_array(item.ptr(), "a gradient");
+    check_gradient_shape(as_array(array), layout.layers[l], is_weight, l);
+    const py::object place = target[l];
+    if (PyArray_CopyInto(as_array(place), as_array(array)) < 0) throw py::error_already_set();
+  }
+}
+
+void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& biases,
+            OptimizerState& state, double learning_rate) {
+  handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    state.check_rate<T>(learning_rate);
+    const Layout& layout = typed.network.layout;
+    Optimizer<T>& optimizer = state.for_network<T>(handle);
+    AlignedBuffer<T> buffer(layout.size);
+    T* const gradient = buffer.data();
+    const auto [to_weights, to_biases] = parameter_views(layout, gradient, own(std::move(buffer)));
+    copy_gradient(to_weights, weights, layout, true);
+    copy_gradient(to_biases, biases, layout, false);
+    write_network(handle, static_cast<double>(layout.size),
+                  [&] { apply_gradient(typed.network, optimizer, gradient, learning_rate); });
+  });
+}
+
+// Between chunks and steps of an epoch: lets readers pass and, about every 50 ms, looks for signals
+// and tells Python how far it is.
+struct EpochPoll {
+  using Clock = std::chrono::steady_clock;
+
+  Gate::Trainer& trainer;
+  py::object callback;
+  Clock::time_point looked = Clock::now();
+  Clock::time_point asked = looked;
+  // Reading the clock would be a tenth of a tiny network's step: quick calls are counted instead.
+  unsigned calls = 0;
+  unsigned calls_a_look = 1;
+  bool failed = false;
+
+  static bool stop(void* context, std::size_t steps_done) {
+    auto& self = *static_cast<EpochPoll*>(context);
+    self.trainer.let_readers_pass();
+    if (++self.calls < self.calls_a_look) return false;
+    self.calls = 0;
+    const auto now = Clock::now();
+    const bool quick = now - self.looked < std::chrono::milliseconds(1);
+    self.calls_a_look = quick ? std::min(2 * self.calls_a_look, 64u) : 1;
+    self.looked = now;
+    if (now - self.asked < std::chrono::milliseconds(50)) return false;
+    self.asked = now;
+    return self.ask(steps_done);
+  }
+
+  bool ask(std::size_t steps_done) {
+    trainer.end();
+    {
+      const py::gil_scoped_acquire acquire;
+      failed = PyErr_CheckSignals() != 0;
+      if (!failed && !callback.is_none()) {
+        PyObject* const answer =
+            PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
+        failed = answer == nullptr;
+        Py_XDECREF(answer);
+      }
+    }
+    trainer.begin();
+    return failed;
+  }
+};
+
+py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
+                const py::object& weight, Py_ssize_t batch_size,
+                const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
+                OptimizerState& state, const py::object& learning_rates, std::optional<int> threads,
+                const py::object& callback) {
+  if (batch_size < 1)
+    throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
+  Batch batch(handle, x, y, weight, false);
+  const std::size_t rows = batch.x.matrix.rows;
+  const std::size_t size = std::min(static_cast<std::size_t>(batch_size), rows);
+  const std::size_t n_steps = (rows + size - 1) / size;
+  const auto rates = py::reinterpret_steal<py::object>(
+      PyArray_FROMANY(learning_rates.ptr(), NPY_DOUBLE, 1, 1, NPY_ARRAY_CARRAY_RO));
+  if (!rates) throw py::error_already_set();
+  const std::size_t n_rates = static_cast<std::size_t>(PyArray_DIM(as_array(rates), 0));
+  if (n_rates != 1 && n_rates != n_steps)
+    throw py::value_error(std::to_string(n_rates) + " learning rates for " +
+                          std::to_string(n_steps) + " steps, expected one, or one a step");
+  const double* const rate = static_cast<const double*>(PyArray_DATA(as_array(rates)));
+  return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
+    for (std::size_t i = 0; i < n_rates; ++i) state.check_rate<T>(rate[i]);
+    Optimizer<T>& optimizer = state.for_network<T>(handle);
+    const int team = checked_threads(threads);
+    auto workspace = typed.take_workspace(workspace_rows(size));
+    Gate::Trainer trainer(handle.gate);
+    EpochPoll poll{trainer, callback};
+    EpochResult result;
+    {
+      const py::gil_scoped_release release;
+      std::vector<std::size_t> order;
+      if (shuffle) {
+        order = permutation(shuffle->first, shuffle->second, rows);
+        batch.samples.order = order.data();
+      }
+      trainer.begin();
+      result = train_epoch(typed.network, *workspace, optimizer, batch.samples, size, rate, n_rates,
+                           team, {&EpochPoll::stop, &poll});
+      trainer.end();
+    }
+    typed.spare = std::move(workspace);
+    if (poll.failed) throw py::error_already_set();
+    return py::make_tuple(result.cost, result.steps, result.bad_layer);
+  });
+}
+
+void check_data(PyNetwork& handle, const py::object& x, const py::object& y,
+                const py::object& weight) {
+  const Batch batch(handle, x, y, weight, false);
+  handle.visit([&]<class T>(TypedNetwork<T>&) {
+    check_finite<T>(batch.samples.x, "x");
+    check_finite<T>(batch.samples.y.matrix, "y");
+  });
+}
+
+}  // namespace
+
+// Parameters and optimiser state as they were.
+struct Snapshot {
+  py::object network;
+  py::object state;
+  std::variant<std::unique_ptr<AlignedBuffer<float>>, std::unique_ptr<AlignedBuffer<double>>>
+      parameters;
+  std::variant<std::unique_ptr<Optimizer<float>>, std::unique_ptr<Optimizer<double>>> optimizer;
+};
+
+namespace {
+
+// Takes over what the network and the optimiser are now.
+void retake(Snapshot& snapshot) {
+  PyNetwork& handle = snapshot.network.cast<PyNetwork&>();
+  OptimizerState& state = snapshot.state.cast<OptimizerState&>();
+  handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    auto& parameters = *std::get<std::unique_ptr<AlignedBuffer<T>>>(snapshot.parameters);
+    auto& optimizer = *std::get<std::unique_ptr<Optimizer<T>>>(snapshot.optimizer);
+    read_network(handle, static_cast<double>(parameters.size()), [&] {
+      parameters.copy_from(typed.network.parameters);
+      optimizer.copy_from(state.of<T>());
+    });
+  });
+}
+
+std::unique_ptr<Snapshot> make_snapshot(const py::object& network, const py::object& state_object) {
+  auto snapshot = std::make_unique<Snapshot>();
+  snapshot->network = network;
+  snapshot->state = state_object;
+  PyNetwork& handle = network.cast<PyNetwork&>();
+  OptimizerState& state = state_object.cast<OptimizerState&>();
+  handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    state.for_network<T>(handle);
+    snapshot->parameters = std::make_unique<AlignedBuffer<T>>(typed.network.layout.size);
+    snapshot->optimizer = make_optimizer<T>(state, typed.network.layout);
+  });
+  retake(*snapshot);
+  return snapshot;
+}
+
+void restore(Snapshot& snapshot) {
+  PyNetwork& handle = snapshot.network.cast<PyNetwork&>();
+  OptimizerState& state = snapshot.state.cast<OptimizerState&>();
+  handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    const auto& parameters = *std::get<std::unique_ptr<AlignedBuffer<T>>>(snapshot.parameters);
+    write_network(handle, static_cast<double>(parameters.size()), [&] {
+      typed.network.parameters.copy_from(parameters);
+      state.of<T>().copy_from(*std::get<std::unique_ptr<Optimizer<T>>>(snapshot.optimizer));
+    });
+  });
+}
+
+}  // namespace
+
+void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
+  py::class_<OptimizerState>(module, "OptimizerState", py::is_final())
+      .def(py::init(&make_state), py::arg("network"), py::arg("rule"), py::arg("hyperparameters"))
+      .def_property_readonly("step", [](OptimizerState& self) {
+        return self.handle->visit([&]<class T>(TypedNetwork<T>&) { return self.of<T>().step(); });
+      });
+  py::class_<Snapshot>(module, "Snapshot", py::is_final())
+      .def(py::init(&make_snapshot), py::arg("network"), py::arg("optimizer"))
+      .def("retake", &retake, "Take over what the network and the optimiser are now.")
+      .def("restore", &restore, "Give both back what they were.");
+  network
+      .def("step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+           py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
+           "One update from one batch: (cost before it, layer with non-finite numbers or 0).")
+      .def("update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
+           py::arg("learning_rate"), "One update from given gradients.")
+      .def("train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+           py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
+           py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
+           "One epoch of updates: (cost, steps done, layer with non-finite numbers or 0).")
+      .def("check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+           "Raise unless everything fits this network and is finite.");
+}
+
+}  // namespace chainrule::python

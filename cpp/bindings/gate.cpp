@@ -1,0 +1,84 @@
+#include "bindings/gate.h"
+
+#include <pybind11/pybind11.h>
+
+#include <new>
+#include <stdexcept>
+#include <thread>
+
+#include "core/parallel.h"
+
+namespace chainrule::python {
+
+Gate::Reader::Reader(Gate& gate) : gate_(gate) {
+  ++gate_.waiting_;
+  {
+    const std::lock_guard turn(gate_.turn_);
+    gate_.mutex_.lock_shared();
+  }
+  --gate_.waiting_;
+}
+
+Gate::Trainer::Trainer(Gate& gate) : gate_(gate) {
+  gate_.forget_other_process();
+  if (gate_.training_.exchange(true))
+    throw std::runtime_error(
+        "this network is being trained by another thread: wait for it, or train a copy.deepcopy "
+        "of the network");
+}
+
+Gate::Trainer::~Trainer() {
+  end();
+  gate_.training_ = false;
+}
+
+void Gate::Trainer::begin() {
+  const std::lock_guard turn(gate_.turn_);
+  gate_.mutex_.lock();
+  locked_ = true;
+  ++gate_.version_;
+}
+
+bool Gate::Trainer::try_begin() {
+  const std::unique_lock turn(gate_.turn_, std::try_to_lock);
+  if (!turn.owns_lock() || !gate_.mutex_.try_lock()) return false;
+  locked_ = true;
+  ++gate_.version_;
+  return true;
+}
+
+void Gate::Trainer::begin_holding_gil() {
+  if (try_begin()) return;
+  const pybind11::gil_scoped_release release;
+  begin();
+}
+
+void Gate::Trainer::end() {
+  if (locked_) gate_.mutex_.unlock();
+  locked_ = false;
+}
+
+void Gate::Trainer::let_readers_pass() {
+  if (gate_.waiting_.load(std::memory_order_relaxed) == 0) return;
+  end();
+  // Those who wait get in now; those who come while begin() waits, at the next boundary.
+  for (int turn = 0; turn < 1000 && gate_.waiting_.load() > 0; ++turn) std::this_thread::yield();
+  begin();
+}
+
+bool Gate::begin_fit() {
+  forget_other_process();
+  return !fitting_.exchange(true);
+}
+
+void Gate::forget_other_process() {
+  if (generation_ == fork_generation()) return;
+  generation_ = fork_generation();
+  new (&turn_) std::mutex;
+  new (&mutex_) std::shared_mutex;
+  waiting_ = 0;
+  training_ = false;
+  fitting_ = false;
+}
+
+}  // namespace chainrule::python

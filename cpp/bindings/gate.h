@@ -1,0 +1,76 @@
+// Who may read and who may write the parameters of one network.
+//
+// Calls that are small enough to keep the GIL need no lock: training can only start with the GIL
+// held. Those that release it read under a shared lock, and wait for a step boundary while
+// another thread trains.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <shared_mutex>
+
+namespace chainrule::python {
+
+class Gate {
+ public:
+  // Reads without the GIL, for as long as it lives.
+  class Reader {
+   public:
+    explicit Reader(Gate& gate);
+    ~Reader() { gate_.mutex_.unlock_shared(); }
+    Reader(const Reader&) = delete;
+    Reader& operator=(const Reader&) = delete;
+
+   private:
+    Gate& gate_;
+  };
+
+  // Writes between begin and end. Made with the GIL held; throws std::runtime_error while another
+  // thread trains.
+  class Trainer {
+   public:
+    explicit Trainer(Gate& gate);
+    ~Trainer();
+    Trainer(const Trainer&) = delete;
+    Trainer& operator=(const Trainer&) = delete;
+
+    void begin();              // without the GIL
+    void begin_holding_gil();  // gives the GIL away if it has to wait
+    void end();
+    void let_readers_pass();  // at a step boundary: those who wait go first
+
+   private:
+    bool try_begin();
+
+    Gate& gate_;
+    bool locked_ = false;
+  };
+
+  // True while another thread trains. With the GIL held.
+  bool training() {
+    forget_other_process();
+    return training_.load(std::memory_order_relaxed);
+  }
+
+  // Rises whenever the parameters may have changed.
+  std::uint64_t version() const { return version_.load(); }
+
+  // One fit at a time: false where one is running. With the GIL held.
+  bool begin_fit();
+  void end_fit() { fitting_ = false; }
+
+ private:
+  // The child of a fork inherits locks whose owners it does not have: it starts with new ones.
+  void forget_other_process();
+
+  unsigned generation_ = 0;
+  std::mutex turn_;  // held by a trainer while readers leave, so that no new one enters
+  std::shared_mutex mutex_;
+  std::atomic<int> waiting_{0};
+  std::atomic<bool> training_{false};
+  std::atomic<bool> fitting_{false};
+  std::atomic<std::uint64_t> version_{0};
+};
+
+}  // namespace chainrule::python
