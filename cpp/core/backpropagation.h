@@ -67,9 +67,6 @@ class Backpropagation {
   // The first layer (from 1) whose activations of this chunk are not all finite; L if all are.
   int first_nonfinite_layer(const Chunk<T>& chunk) const;
 
-  // Rows that one thread takes through all layers before the next ones.
-  static constexpr std::size_t kTileRows = 32;
-
  private:
   T* row(T* view, std::size_t stride, std::size_t r) const { return view + r * stride; }
 

@@ -9,6 +9,14 @@ namespace {
 
 constexpr std::size_t kMaxBytes = std::numeric_limits<std::ptrdiff_t>::max();
 
+// A tile's activations stay in the cache from layer to layer. Weights that do not are read anew
+// by every tile: such a network gets larger ones. One with very wide layers gets fewer rows, so
+// that a workspace stays small.
+constexpr std::size_t kTileRows = 64;
+constexpr std::size_t kWideTileRows = 256;
+constexpr std::size_t kCacheBytes = std::size_t{1} << 20;
+constexpr std::size_t kTileElements = std::size_t{1} << 20;
+
 std::size_t checked_multiply(std::size_t a, std::size_t b) {
   if (b != 0 && a > kMaxBytes / b) throw SizeOverflow("the network is larger than memory can be");
   return a * b;
@@ -61,7 +69,9 @@ Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activatio
     layout.max_stride = std::max(layout.max_stride, layer.stride);
     layout.layers.push_back(layer);
   }
-  checked_multiply(layout.size, sizeof(T));
+  const std::size_t bytes = checked_multiply(layout.size, sizeof(T));
+  layout.tile_rows = std::clamp<std::size_t>(kTileElements / layout.max_stride, 1,
+                                             bytes > kCacheBytes ? kWideTileRows : kTileRows);
   return layout;
 }
 

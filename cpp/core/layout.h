@@ -46,6 +46,8 @@ struct Layout {
   std::size_t n_parameters = 0;  // elements that a user sees
   std::size_t multiplies = 0;    // fused multiply-adds of one forward row
 
+  std::size_t tile_rows = 0;  // rows that go through all layers before the next ones do
+
   std::size_t n_inputs() const { return layers.front().n_in; }
   std::size_t n_outputs() const { return layers.back().n_out; }
 };

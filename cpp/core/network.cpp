@@ -8,16 +8,6 @@
 namespace chainrule {
 namespace {
 
-// Rows that go through all layers before the next ones do: their activations stay in the
-// cache, and every weight is read once for all of them.
-constexpr std::size_t kTileRows = 64;
-// A very wide network gets fewer, so that a workspace stays small.
-constexpr std::size_t kTileElements = std::size_t{1} << 20;
-
-std::size_t tile_rows(const Layout& layout) {
-  return std::clamp<std::size_t>(kTileElements / layout.max_stride, 1, kTileRows);
-}
-
 // Two buffers in turn hold the activations of a tile. They grow and are kept, one pair a thread.
 template <class T>
 T* tile_workspace(std::size_t size) {
@@ -62,7 +52,7 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
              std::size_t rows, int threads) {
   const Layout& layout = network.layout;
   const double work = static_cast<double>(rows) * static_cast<double>(layout.multiplies);
-  const std::size_t tile = std::min(tile_rows(layout), rows);
+  const std::size_t tile = std::min(layout.tile_rows, rows);
   const std::size_t size = 2 * tile * layout.max_stride;
   const int team_threads = std::min(team_size(work, threads),
                                     static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));

@@ -91,8 +91,8 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
         team.barrier();
       }
       const auto [from, to] = team.share(rows, 1);
-      for (std::size_t r = from; r < to; r += pass.kTileRows) {
-        const std::size_t end = std::min(r + pass.kTileRows, to);
+      for (std::size_t r = from; r < to; r += network.layout.tile_rows) {
+        const std::size_t end = std::min(r + network.layout.tile_rows, to);
         pass.load(samples, begin + done, chunk, r, end);
         pass.forward(chunk, r, end);
         pass.output_error(chunk, r, end, errors);
@@ -146,8 +146,8 @@ void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
   const double work = static_cast<double>(network.layout.multiplies) * static_cast<double>(x.rows);
   parallel(team_size(work, 0), [&](const Team& team) {
     const auto [from, to] = team.share(x.rows, 1);
-    for (std::size_t r = from; r < to; r += pass.kTileRows)
-      pass.forward(all, r, std::min(r + pass.kTileRows, to));
+    for (std::size_t r = from; r < to; r += network.layout.tile_rows)
+      pass.forward(all, r, std::min(r + network.layout.tile_rows, to));
   });
 }
 
@@ -168,8 +168,8 @@ void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da,
         team.barrier();
       }
       const auto [from, to] = team.share(rows, 1);
-      for (std::size_t r = from; r < to; r += pass.kTileRows) {
-        const std::size_t end = std::min(r + pass.kTileRows, to);
+      for (std::size_t r = from; r < to; r += layout.tile_rows) {
+        const std::size_t end = std::min(r + layout.tile_rows, to);
         for (std::size_t i = r; i < end; ++i)
           read_row<T>(dC_da, done + i, ws.layers.back().delta + (done + i) * stride);
         pass.output_error_from_derivative(chunk, r, end);

@@ -105,8 +105,10 @@ void all_rows(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> 
   }
 }
 
-// Rows of b in a packed panel (at most 32 KiB). Running sums go to memory between two of them.
+// What is packed at a time: at most 128 KiB, so that it stays in the second-level cache, and long
+// stretches of each row, so that memory streams. Running sums wait in memory between two blocks.
 inline constexpr Size kPackedRows = 256;
+inline constexpr Size kPackedPanels = 4;
 
 // Rows of a wide b lie in different pages, which no prefetcher crosses: with enough rows of a
 // to share the cost, its panels are copied together first.
@@ -115,22 +117,31 @@ CHAINRULE_INLINE bool worth_packing(Size rows, Size ldb) {
   return rows > 2 * kTileRows && ldb >= 16 * kLanes<T>;
 }
 
+// packed[panel][i][v]: the columns of `count` rows of b, panel by panel.
+template <class T>
+void pack(T* packed, const T* b, Size ldb, Size count, Size columns) {
+  constexpr Size step = kTileVectors * kWidth<T>;
+  for (Size i = 0; i < count; ++i, b += ldb)
+    for (Size j = 0; j < columns; j += kWidth<T>)
+      store<T>(packed + (j / step * kPackedRows + i) * step + j % step, load<T>(b + j));
+}
+
 template <class T, bool ByColumn, class Finish>
 void packed_product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init,
                     Size rows, Size end, const Finish& finish) {
   constexpr Size step = kTileVectors * kWidth<T>;
-  alignas(64) T packed[kPackedRows * step];
-  for (Size column = 0; column < end; column += step) {
-    const Size panel_end = column + step < end ? column + step : end;
-    Start<T> start{init == nullptr ? nullptr : init + column, 0};
+  alignas(64) T packed[kPackedPanels * kPackedRows * step];
+  for (Size group = 0; group < end; group += kPackedPanels * step) {
+    const Size group_end = group + kPackedPanels * step < end ? group + kPackedPanels * step : end;
     for (Size i0 = 0; i0 < length; i0 += kPackedRows) {
       const Size count = length - i0 < kPackedRows ? length - i0 : kPackedRows;
-      for (Size i = 0; i < count; ++i)
-        for (Size j = column; j < panel_end; j += kWidth<T>)
-          store<T>(packed + i * step + (j - column), load<T>(b + (i0 + i) * ldb + j));
-      all_rows<T, ByColumn>(a + i0 * (ByColumn ? lda : 1), lda, packed, step, count, start, rows,
-                            finish, column, panel_end);
-      start = finish.resume(column);
+      pack<T>(packed, b + i0 * ldb + group, ldb, count, group_end - group);
+      for (Size column = group; column < group_end; column += step) {
+        const Start<T> start = i0 > 0 ? finish.resume(column) : Start<T>{init, 0}.at(0, column);
+        all_rows<T, ByColumn>(a + i0 * (ByColumn ? lda : 1), lda,
+                              packed + (column - group) * kPackedRows, step, count, start, rows,
+                              finish, column, column + step < end ? column + step : end);
+      }
     }
   }
 }
