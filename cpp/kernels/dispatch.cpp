@@ -15,16 +15,19 @@ struct Candidate {
 };
 
 // Best first; scalar ends the list and is always available.
-std::array<Candidate, CHAINRULE_X86 ? 3 : 1> candidates() {
-#if CHAINRULE_X86
+auto candidates() {
+#if defined(__x86_64__)
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl");
-  return {{{&avx512_table, avx512}, {&avx2_table, avx2}, {&scalar_table, true}}};
+  return std::array<Candidate, 3>{
+      {{&avx512_table, avx512}, {&avx2_table, avx2}, {&scalar_table, true}}};
+#elif defined(__aarch64__)
+  return std::array<Candidate, 2>{{{&neon_table, true}, {&scalar_table, true}}};
 #else
-  return {{{&scalar_table, true}}};
+  return std::array<Candidate, 1>{{{&scalar_table, true}}};
 #endif
 }
 

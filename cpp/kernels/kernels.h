@@ -111,7 +111,7 @@ struct Kernels {
 template <class T>
 const Kernels<T>& kernels();
 
-// "scalar", "avx2" or "avx512"; the names that this CPU can run, best first.
+// "scalar", "neon", "avx2" or "avx512"; the names that this CPU can run, best first.
 std::string_view isa_name();
 std::size_t available_isas(std::string_view* names, std::size_t capacity);
 

@@ -16,7 +16,7 @@ namespace chainrule::CHAINRULE_ISA {
 namespace {
 
 // Rows and vectors of the largest tile: accumulators + loaded vectors + 1 fit the registers.
-#if CHAINRULE_VECTOR_BYTES == 64
+#if CHAINRULE_VECTOR_BYTES == 64 || CHAINRULE_VECTOR_BYTES == 16
 inline constexpr int kTileRows = 12;
 #elif CHAINRULE_VECTOR_BYTES == 32
 inline constexpr int kTileRows = 6;

@@ -14,5 +14,6 @@ struct IsaTable {
 extern const IsaTable scalar_table;
 extern const IsaTable avx2_table;
 extern const IsaTable avx512_table;
+extern const IsaTable neon_table;
 
 }  // namespace chainrule

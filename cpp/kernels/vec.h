@@ -13,6 +13,8 @@
 
 #if CHAINRULE_VECTOR_BYTES >= 32
 #include <immintrin.h>
+#elif CHAINRULE_VECTOR_BYTES == 16
+#include <arm_neon.h>
 #endif
 
 #define CHAINRULE_INLINE inline __attribute__((always_inline))
@@ -191,8 +193,40 @@ CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
     _mm256_maskstore_pd(p, first_lanes<T>(n), (__m256d)v);
 }
 
+#elif CHAINRULE_VECTOR_BYTES == 16
+
+CHAINRULE_INLINE V<float> fma(V<float> a, V<float> b, V<float> c) {
+  return (V<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+}
+CHAINRULE_INLINE V<double> fma(V<double> a, V<double> b, V<double> c) {
+  return (V<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+}
+CHAINRULE_INLINE V<float> sqrt(V<float> a) { return (V<float>)vsqrtq_f32((float32x4_t)a); }
+CHAINRULE_INLINE V<double> sqrt(V<double> a) { return (V<double>)vsqrtq_f64((float64x2_t)a); }
+template <class T>
+CHAINRULE_INLINE V<T> splat(T x) {
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)vdupq_n_f32(x);
+  else
+    return (V<T>)vdupq_n_f64(x);
+}
+// The first n (0 <= n <= width) elements; zeros beyond, which are never touched in memory. NEON has
+// no masks: an element at a time.
+template <class T>
+CHAINRULE_INLINE V<T> load_partial(const T* p, std::ptrdiff_t n) {
+  if (n == kWidth<T>) return load<T>(p);
+  V<T> v{};
+  for (std::ptrdiff_t i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+template <class T>
+CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
+  if (n == kWidth<T>) return store<T>(p, v);
+  for (std::ptrdiff_t i = 0; i < n; ++i) p[i] = v[i];
+}
+
 #else
-#error "CHAINRULE_VECTOR_BYTES must be 0, 32 or 64"
+#error "CHAINRULE_VECTOR_BYTES must be 0, 16, 32 or 64"
 #endif
 #endif
 
