@@ -2,9 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <barrier>
 #include <charconv>
 #include <cstdlib>
+#include <exception>
 #include <string>
+#include <thread>
+#include <vector>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -18,8 +22,80 @@ namespace {
 
 std::atomic<int> g_threads{0};
 std::atomic<bool> g_team_busy{false};
-// A child of a fork has none of its parent's threads, and libgomp does not know.
 std::atomic<unsigned> g_forks{0};
+// In the child of a fork that could not leave its team behind.
+std::atomic<bool> g_no_team{false};
+
+using Body = void (*)(void* context, const Team&);
+
+// The barrier of the team that this thread works in; null outside and under OpenMP.
+thread_local std::barrier<>* t_barrier = nullptr;
+
+// Runs body(team) on threads of its own; false, and nothing has run, where they cannot be had.
+bool run_threads(int size, Body body, void* context) {
+  std::atomic<int> go{0};  // 1: all threads are there, -1: they cannot be
+  std::barrier<> barrier(size);
+  const auto work = [&](int rank) {
+    go.wait(0);
+    if (go < 0) return;
+    t_barrier = &barrier;
+    body(context, Team{rank, size});
+    t_barrier = nullptr;
+  };
+  std::vector<std::thread> threads;
+  bool complete = true;
+  try {
+    threads.reserve(static_cast<std::size_t>(size));
+    for (int rank = 1; rank < size; ++rank) threads.emplace_back(work, rank);
+  } catch (const std::exception&) {
+    complete = false;
+  }
+  go = complete ? 1 : -1;
+  go.notify_all();
+  if (complete) work(0);
+  for (std::thread& thread : threads) thread.join();
+  return complete;
+}
+
+#if defined(_OPENMP)
+
+// The size of the team that libgomp keeps for this thread.
+thread_local int t_team = 1;
+
+// libgomp ends the process where it cannot create a thread: before it does for the first time,
+// as many are tried, and as many again for those that the system has not quite forgotten.
+bool threads_can_be_had(int size) {
+  return size <= t_team || run_threads(2 * size - 1, [](void*, const Team&) {}, nullptr);
+}
+
+bool run_openmp(int size, Body body, void* context) {
+  if (omp_in_parallel() || !threads_can_be_had(size)) return false;
+  t_team = size;
+#pragma omp parallel num_threads(size)
+  body(context, Team{omp_get_thread_num(), omp_get_num_threads()});
+  return true;
+}
+
+#endif
+
+#if defined(__unix__) || defined(__APPLE__)
+
+// A child has one thread, and libgomp would wait for the others for ever: before a fork the team of
+// the forking thread is dissolved, so that parent and child each start a new one when they need it.
+void before_fork() {
+#if defined(_OPENMP)
+  g_no_team = omp_pause_resource_all(omp_pause_hard) != 0;
+  t_team = 1;
+#endif
+}
+void in_parent() { g_no_team = false; }
+void in_child() {
+  ++g_forks;
+  g_team_busy = false;
+}
+[[maybe_unused]] const int g_fork_handlers = pthread_atfork(before_fork, in_parent, in_child);
+
+#endif
 
 struct Setting {
   int threads = 0;
@@ -40,15 +116,7 @@ Setting read_environment() {
 }
 
 const Setting& environment() {
-  static const Setting setting = [] {
-#if defined(__unix__) || defined(__APPLE__)
-    pthread_atfork(nullptr, nullptr, [] {
-      ++g_forks;
-      g_team_busy = false;
-    });
-#endif
-    return read_environment();
-  }();
+  static const Setting setting = read_environment();
   return setting;
 }
 
@@ -64,10 +132,11 @@ Team::Range Team::share(std::size_t n, std::size_t grain) const {
 }
 
 void Team::barrier() const {
+  if (size == 1) return;
 #if defined(_OPENMP)
-  if (size > 1) {
 #pragma omp barrier
-  }
+#else
+  t_barrier->arrive_and_wait();
 #endif
 }
 
@@ -76,17 +145,17 @@ int team_size(double work, int threads) {
   return threads > 0 ? threads : get_num_threads();
 }
 
-void run_team(int threads, void (*body)(void* context, const Team&), void* context) {
-#if defined(_OPENMP)
-  if (threads > 1 && fork_generation() == 0 && !omp_in_parallel() &&
+void run_team(int threads, Body body, void* context) {
+  if (threads > 1 && !g_no_team && t_barrier == nullptr &&
       !g_team_busy.exchange(true, std::memory_order_acquire)) {
-#pragma omp parallel num_threads(threads)
-    body(context, Team{omp_get_thread_num(), omp_get_num_threads()});
-    g_team_busy.store(false, std::memory_order_release);
-    return;
-  }
+#if defined(_OPENMP)
+    const bool done = run_openmp(threads, body, context);
+#else
+    const bool done = run_threads(threads, body, context);
 #endif
-  static_cast<void>(threads);
+    g_team_busy.store(false, std::memory_order_release);
+    if (done) return;
+  }
   body(context, Team{});
 }
 

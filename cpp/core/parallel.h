@@ -27,7 +27,7 @@ inline constexpr double kParallelWork = 2e6;
 int team_size(double work, int threads);
 
 // Runs body(team) on every thread of a team of `threads`; serially when that is 1, inside another
-// region, in a child of a fork, or while another team of this process is at work.
+// region, while another team of this process is at work, or where the system gives no threads.
 // The body must not throw.
 void run_team(int threads, void (*body)(void* context, const Team&), void* context);
 
