@@ -12,6 +12,7 @@ struct Batch {
   WeightInput weights;
   Samples samples;
   double work = 0;
+  Pin pins[3];
 
   Batch(Handle& handle, const py::object& x_object, const py::object& y_object,
         const py::object& weight_object, bool convert = true)
@@ -22,6 +23,9 @@ struct Batch {
     if (x.matrix.rows == 0)
       throw py::value_error("x has no rows: a cost is a mean over at least one sample");
     samples = {x.matrix, y.targets, weights.data, nullptr};
+    pins[0] = Pin(x.array);
+    pins[1] = Pin(y.array);
+    pins[2] = Pin(weights.array);
     work =
         3.0 * static_cast<double>(x.matrix.rows) * static_cast<double>(handle.layout().multiplies);
   }

@@ -68,6 +68,7 @@ namespace {
 py::tuple record_forward(const py::object& self, const py::object& x_object) {
   PyNetwork& handle = self.cast<PyNetwork&>();
   const Input x = view_rows(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x");
+  const Pin pin(x.array);
   auto tape = std::make_unique<Tape>();
   tape->network = self;
   tape->handle = &handle;
@@ -96,6 +97,7 @@ py::tuple pullback(Tape& tape, const py::object& dC_da) {
 
   const Layout& layout = handle.layout();
   const Input d = view_rows(dC_da.ptr(), layout.n_outputs(), handle.typenum(), "dC_da");
+  const Pin pin(d.array);
   if (d.matrix.rows != tape.rows || d.is_vector != tape.is_vector) {
     const std::string n = std::to_string(layout.n_outputs());
     throw py::value_error(

@@ -50,10 +50,10 @@ template <class F>
 void write_network(Handle& handle, double work, F f) {
   Gate::Trainer trainer(handle.gate);
   if (work < kReleaseWork) {
-    trainer.begin_holding_gil();
+    begin_writing(trainer);
     f();
   } else {
-    const py::gil_scoped_release release;
+    const GilRelease release;
     trainer.begin();
     f();
     trainer.end();
@@ -185,6 +185,7 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
     const py::object array = real_array(item.ptr(), "a gradient");
     check_gradient_shape(as_array(array), layout.layers[l], is_weight, l);
     const py::object place = target[l];
+    const Away away;
     if (PyArray_CopyInto(as_array(place), as_array(array)) < 0) throw py::error_already_set();
   }
 }
@@ -218,9 +219,11 @@ struct EpochPoll {
   unsigned calls = 0;
   unsigned calls_a_look = 1;
   bool failed = false;
+  bool ended = false;
 
   static bool stop(void* context, std::size_t steps_done) {
     auto& self = *static_cast<EpochPoll*>(context);
+    if (interpreter_ends()) return self.ended = true;
     self.trainer.let_readers_pass();
     if (++self.calls < self.calls_a_look) return false;
     self.calls = 0;
@@ -278,7 +281,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
     EpochPoll poll{trainer, callback};
     EpochResult result;
     {
-      const py::gil_scoped_release release;
+      const GilRelease release;
       std::vector<std::size_t> order;
       if (shuffle) {
         order = permutation(shuffle->first, shuffle->second, rows);
@@ -291,6 +294,10 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
     }
     typed.spare = std::move(workspace);
     if (poll.failed) throw py::error_already_set();
+    if (poll.ended) {  // as Python ends a thread
+      PyErr_SetNone(PyExc_SystemExit);
+      throw py::error_already_set();
+    }
     return py::make_tuple(result.cost, result.steps, result.bad_layer);
   });
 }

@@ -6,8 +6,9 @@
 #include <variant>
 
 #include "bindings/checked_caster.h"
-#include "bindings/gate.h"
+#include "bindings/gil.h"
 #include "bindings/numpy_view.h"
+#include "core/gate.h"
 #include "core/network.h"
 #include "core/optimizer.h"
 #include "core/training.h"
@@ -49,13 +50,22 @@ struct PyPredictor : Handle {};
 
 // f() while nothing writes the parameters: with the GIL where `work` is small and no other thread
 // trains, without it otherwise.
+inline bool reads_without_gil(Handle& handle, double work) {
+  return handle.gate.training() || work >= kReleaseWork;
+}
 template <class F>
 auto read_network(Handle& handle, double work, F f) {
-  const bool training = handle.gate.training();
-  if (work < kReleaseWork && !training) return f();
-  const py::gil_scoped_release release;
+  if (!reads_without_gil(handle, work)) return f();
+  const GilRelease release;
   const Gate::Reader reader(handle.gate);
   return f();
+}
+
+// Begins to write with the GIL held; gives it away while readers leave.
+inline void begin_writing(Gate::Trainer& trainer) {
+  if (trainer.try_begin()) return;
+  const GilRelease release;
+  trainer.begin();
 }
 
 // Adds predict and __call__ as raw methods: given to py::class_ as its custom_type_setup.

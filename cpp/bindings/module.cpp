@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, module) {
   if (const char* error = chainrule::isa_error()) throw py::import_error(error);
   if (const char* error = chainrule::threads_error()) throw py::import_error(error);
   module.attr("__version__") = CHAINRULE_VERSION;
+  bindings::wait_at_exit();
   bindings::bind_network(module);
   bindings::bind_predictor(module);
   bindings::bind_functions(module);

@@ -159,7 +159,7 @@ void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes,
   for (const std::string& scheme : schemes)
     parsed.push_back(named<Initializer>(kInitializerNames, scheme, "initializer"));
   Gate::Trainer alone(handle.gate);
-  alone.begin_holding_gil();
+  begin_writing(alone);
   handle.visit([&](auto& typed) {
     clear(typed.network.parameters);
     auto* const parameters = typed.network.parameters.data();
@@ -194,8 +194,9 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
   if (!input.is_vector)
     throw py::value_error("v has shape " + shape_text(as_array(input.array)) + ", expected (" +
                           std::to_string(layout.n_parameters) + ",)");
+  const Pin pin(input.array);
   Gate::Trainer alone(handle.gate);
-  alone.begin_holding_gil();
+  begin_writing(alone);
   handle.visit([&](auto& typed) {
     using T = std::remove_reference_t<decltype(*typed.network.parameters.data())>;
     std::vector<T> flat(layout.n_parameters);

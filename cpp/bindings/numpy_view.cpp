@@ -4,6 +4,8 @@
 #include <memory>
 #include <optional>
 
+#include "bindings/gil.h"
+
 namespace chainrule::python {
 namespace {
 
@@ -33,6 +35,7 @@ py::object converted(const py::object& array, int typenum, bool convert, const c
   if (!convert)
     throw py::type_error(std::string(name) + " has dtype " + dtype_text(as_array(array)) +
                          " (or is unaligned or byte-swapped), expected an aligned native array");
+  const Away away;
   auto copy = py::reinterpret_steal<py::object>(
       PyArray_FromArray(as_array(array), PyArray_DescrFromType(typenum),
                         NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_FORCECAST));
@@ -124,6 +127,7 @@ py::object real_array(PyObject* object, const char* name) {
   if (PyArray_Check(object)) {
     array = py::reinterpret_borrow<py::object>(object);
   } else {
+    const Away away;
     array = py::reinterpret_steal<py::object>(PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr));
     if (!array) throw py::error_already_set();
   }
@@ -297,6 +301,15 @@ std::pair<py::tuple, py::tuple> parameter_views(const Layout& layout, T* data, p
       views.second[l] = vector_view(data + layer.bias, kTypenum<T>, layer.n_out, base);
   }
   return views;
+}
+
+Pin::Pin(py::handle array) {
+  PyObject* owner = array.ptr();
+  if (owner == nullptr) return;
+  while (PyArray_BASE(as_array(owner)) != nullptr && PyArray_Check(PyArray_BASE(as_array(owner))))
+    owner = PyArray_BASE(as_array(owner));
+  reference_ = py::reinterpret_steal<py::object>(PyWeakref_NewRef(owner, nullptr));
+  if (!reference_) throw py::error_already_set();
 }
 
 template <class T>

@@ -85,6 +85,17 @@ py::object vector_view(void* data, int typenum, std::size_t n, py::handle base);
 template <class T>
 std::pair<py::tuple, py::tuple> parameter_views(const Layout& layout, T* data, py::handle base);
 
+// While it lives, NumPy does not move the memory of an array: ndarray.resize refuses one that has
+// weak references, whatever its refcheck says. For calls that read arrays without the GIL.
+class Pin {
+ public:
+  Pin() = default;
+  explicit Pin(py::handle array);
+
+ private:
+  py::object reference_;
+};
+
 // A capsule that owns a buffer.
 template <class T>
 py::capsule own(AlignedBuffer<T> buffer);

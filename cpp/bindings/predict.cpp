@@ -83,6 +83,11 @@ PyObject* predict_typed(const Network<T>& network, Handle& handle, const Argumen
   }
   T* const result = static_cast<T*>(PyArray_DATA(as_array(out)));
   const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
+  Pin x_pin, out_pin;
+  if (reads_without_gil(handle, work)) {
+    x_pin = Pin(x.array);
+    out_pin = Pin(out);
+  }
   read_network(handle, work, [&] {
     predict(network, direct_rows<T>(x.matrix), result, static_cast<std::ptrdiff_t>(n_outputs),
             x.matrix.rows, arguments.threads);
@@ -92,8 +97,7 @@ PyObject* predict_typed(const Network<T>& network, Handle& handle, const Argumen
 
 // What both ways to call have in common; `set_names` passes the keyword arguments on.
 template <class H, class SetNames>
-PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
-               SetNames set_names) noexcept {
+PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t n_args, SetNames set_names) {
   try {
     H* const handle = static_cast<H*>(value_of(self));
     if (handle == nullptr) refuse_uninitialized();
@@ -117,7 +121,7 @@ PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
 
 template <class H>
 PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t n_args,
-                         PyObject* names) noexcept {
+                         PyObject* names) {
   return call<H>(self, args, n_args, [&](Arguments& arguments) {
     const Py_ssize_t n_names = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
     for (Py_ssize_t i = 0; i < n_names; ++i)
@@ -127,7 +131,7 @@ PyObject* predict_method(PyObject* self, PyObject* const* args, Py_ssize_t n_arg
 
 // net(x): tp_call receives a tuple and a dict.
 template <class H>
-PyObject* call_slot(PyObject* self, PyObject* args, PyObject* keywords) noexcept {
+PyObject* call_slot(PyObject* self, PyObject* args, PyObject* keywords) {
   PyObject* const* const items = &PyTuple_GET_ITEM(args, 0);
   return call<H>(self, items, PyTuple_GET_SIZE(args), [&](Arguments& arguments) {
     PyObject* name = nullptr;

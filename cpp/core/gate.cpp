@@ -1,6 +1,4 @@
-#include "bindings/gate.h"
-
-#include <pybind11/pybind11.h>
+#include "core/gate.h"
 
 #include <new>
 #include <stdexcept>
@@ -8,7 +6,7 @@
 
 #include "core/parallel.h"
 
-namespace chainrule::python {
+namespace chainrule {
 
 Gate::Reader::Reader(Gate& gate) : gate_(gate) {
   ++gate_.waiting_;
@@ -47,12 +45,6 @@ bool Gate::Trainer::try_begin() {
   return true;
 }
 
-void Gate::Trainer::begin_holding_gil() {
-  if (try_begin()) return;
-  const pybind11::gil_scoped_release release;
-  begin();
-}
-
 void Gate::Trainer::end() {
   if (locked_) gate_.mutex_.unlock();
   locked_ = false;
@@ -81,4 +73,4 @@ void Gate::forget_other_process() {
   fitting_ = false;
 }
 
-}  // namespace chainrule::python
+}  // namespace chainrule

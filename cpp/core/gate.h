@@ -1,8 +1,8 @@
 // Who may read and who may write the parameters of one network.
 //
-// Calls that are small enough to keep the GIL need no lock: training can only start with the GIL
-// held. Those that release it read under a shared lock, and wait for a step boundary while
-// another thread trains.
+// A Trainer is made, and training() asked, one thread at a time: in Python, with the GIL held. What
+// runs inside such a turn from beginning to end needs no lock. Everything else reads under a shared
+// lock, and waits for a step boundary while another thread trains.
 #pragma once
 
 #include <atomic>
@@ -10,11 +10,11 @@
 #include <mutex>
 #include <shared_mutex>
 
-namespace chainrule::python {
+namespace chainrule {
 
 class Gate {
  public:
-  // Reads without the GIL, for as long as it lives.
+  // Reads for as long as it lives.
   class Reader {
    public:
     explicit Reader(Gate& gate);
@@ -26,8 +26,7 @@ class Gate {
     Gate& gate_;
   };
 
-  // Writes between begin and end. Made with the GIL held; throws std::runtime_error while another
-  // thread trains.
+  // Writes between begin and end. Throws std::runtime_error while another thread trains.
   class Trainer {
    public:
     explicit Trainer(Gate& gate);
@@ -35,19 +34,17 @@ class Gate {
     Trainer(const Trainer&) = delete;
     Trainer& operator=(const Trainer&) = delete;
 
-    void begin();              // without the GIL
-    void begin_holding_gil();  // gives the GIL away if it has to wait
+    void begin();      // waits until the readers have left
+    bool try_begin();  // false where it would have to wait
     void end();
     void let_readers_pass();  // at a step boundary: those who wait go first
 
    private:
-    bool try_begin();
-
     Gate& gate_;
     bool locked_ = false;
   };
 
-  // True while another thread trains. With the GIL held.
+  // True while a thread trains.
   bool training() {
     forget_other_process();
     return training_.load(std::memory_order_relaxed);
@@ -56,7 +53,7 @@ class Gate {
   // Rises whenever the parameters may have changed.
   std::uint64_t version() const { return version_.load(); }
 
-  // One fit at a time: false where one is running. With the GIL held.
+  // One fit at a time: false where one is running.
   bool begin_fit();
   void end_fit() { fitting_ = false; }
 
@@ -73,4 +70,4 @@ class Gate {
   std::atomic<std::uint64_t> version_{0};
 };
 
-}  // namespace chainrule::python
+}  // namespace chainrule
