@@ -1,4 +1,4 @@
-"""Each instruction set of this CPU: the one asked for runs, with the bits of the scalar run."""
+"""Which instruction set runs: the one asked for, or an error that says what can run."""
 
 from __future__ import annotations
 
@@ -9,24 +9,10 @@ import sys
 import pytest
 
 from chainrule import _core
-from support import TESTS, run_python
+from support import run_python
 
 KNOWN = ["scalar", "avx2", "avx512", "neon"]
 AVAILABLE = list(_core.config()["isas"])
-
-
-@pytest.fixture(scope="module")
-def lines_of():
-    """A function of the ISA's name: what isa_bits.py prints under it."""
-    printed: dict[str, list[str]] = {}
-
-    def lines(isa):
-        if isa not in printed:
-            output = run_python(str(TESTS / "isa_bits.py"), timeout=600, CHAINRULE_ISA=isa)
-            printed[isa] = output.splitlines()
-        return printed[isa]
-
-    return lines
 
 
 def import_fails(isa):
@@ -52,23 +38,9 @@ def test_the_running_isa_is_one_of_them():
 
 
 @pytest.mark.parametrize("isa", AVAILABLE)
-def test_the_isa_that_was_asked_for_runs(lines_of, isa):
-    assert lines_of(isa)[0] == isa
-
-
-@pytest.mark.bits
-@pytest.mark.parametrize("isa", [isa for isa in AVAILABLE if isa != "scalar"])
-def test_every_isa_gives_the_bits_of_the_scalar_run(lines_of, isa):
-    expected, actual = lines_of("scalar")[1:], lines_of(isa)[1:]
-    assert len(expected) > 100
-    differing = [a for a, e in zip(actual, expected, strict=True) if a != e]
-    assert differing == []
-
-
-def test_two_results_differ_where_the_numbers_do(lines_of):
-    """The digests can tell results apart."""
-    digests = [line.rsplit(": ", 1)[1] for line in lines_of("scalar")[1:]]
-    assert len(set(digests)) == len(digests)
+def test_the_isa_that_was_asked_for_runs(isa):
+    script = "from chainrule import _core; print(_core.config()['isa'])"
+    assert run_python("-c", script, CHAINRULE_ISA=isa).strip() == isa
 
 
 @pytest.mark.parametrize("name", ["nope", "AVX2", "sse2"])
