@@ -1,0 +1,204 @@
+// Threads around one network, for ThreadSanitizer: teams, callers in parallel, and reading while
+// another thread trains, all with the same bits. Exits 1 where a result differs.
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/gate.h"
+#include "core/initialize.h"
+#include "core/parallel.h"
+#include "core/training.h"
+
+namespace {
+
+using chainrule::Activation;
+using chainrule::Network;
+using chainrule::Size;
+
+constexpr std::size_t kRows = 600;
+constexpr std::array<std::size_t, 4> kSizes = {20, 40, 60, 10};
+constexpr int kCallers = 16;
+
+std::atomic<bool> g_failed{false};
+
+void check(bool holds, const char* what) {
+  if (holds) return;
+  std::printf("failed: %s\n", what);
+  g_failed = true;
+}
+
+template <class T>
+struct Problem {
+  Network<T> network;
+  std::vector<T> x = std::vector<T>(kRows * kSizes.front());
+  std::vector<T> y = std::vector<T>(kRows * kSizes.back());
+
+  Problem() : network(kSizes, activations(), chainrule::Loss::cross_entropy, true) {
+    std::uint64_t l = 0;
+    for (const chainrule::Layer& layer : network.layout.layers)
+      chainrule::initialize(network.parameters.data(), layer, chainrule::Initializer::he_normal, 0,
+                            ++l);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(i * 7919 % 1000) / T(500) - 1;
+    for (std::size_t i = 0; i < y.size(); i += kSizes.back()) y[i + i % 7] = T(1);
+  }
+
+  static std::span<const Activation> activations() {
+    static constexpr std::array kActivations = {Activation::tanh, Activation::relu,
+                                                Activation::softmax};
+    return kActivations;
+  }
+
+  chainrule::Samples samples() const {
+    const auto matrix = [](const std::vector<T>& values, std::size_t columns) {
+      return chainrule::Matrix{
+          reinterpret_cast<const std::byte*>(values.data()),
+          sizeof(T) == 4 ? chainrule::ElementType::float32 : chainrule::ElementType::float64,
+          kRows,
+          columns,
+          static_cast<std::ptrdiff_t>(columns * sizeof(T)),
+          sizeof(T)};
+    };
+    return {matrix(x, kSizes.front()), {matrix(y, kSizes.back()), false}, nullptr, nullptr};
+  }
+
+  std::vector<T> predict(int threads) const {
+    std::vector<T> out(y.size());
+    chainrule::predict<T>(network, {x.data(), static_cast<Size>(kSizes.front())}, out.data(),
+                          static_cast<Size>(kSizes.back()), kRows, threads);
+    return out;
+  }
+
+  double train(chainrule::Rule rule, std::size_t batch_size, int threads, chainrule::Poll poll) {
+    chainrule::Optimizer<T> optimizer(rule, {}, network.layout);
+    chainrule::Workspace<T> workspace(network.layout, chainrule::workspace_rows(batch_size));
+    const double rate = 0.01;
+    return chainrule::train_epoch(network, workspace, optimizer, samples(), batch_size, &rate, 1,
+                                  threads, poll)
+        .cost;
+  }
+
+  std::vector<T> parameters() const {
+    return {network.parameters.data(), network.parameters.data() + network.parameters.size()};
+  }
+};
+
+template <class T>
+bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+}
+
+void in_threads(int n, const std::function<void(int)>& body) {
+  std::vector<std::thread> threads;
+  for (int i = 0; i < n; ++i) threads.emplace_back(body, i);
+  for (std::thread& thread : threads) thread.join();
+}
+
+template <class T>
+void teams() {
+  const Problem<T> problem;
+  const std::vector<T> expected = problem.predict(1);
+  for (const int threads : {2, 3, 4})
+    check(same_bits(problem.predict(threads), expected), "predict in a team");
+  for (const auto rule : {chainrule::Rule::sgd, chainrule::Rule::adam}) {
+    for (const std::size_t batch : {256ul, kRows}) {
+      Problem<T> alone;
+      alone.train(rule, batch, 1, {});
+      for (const int threads : {2, 3}) {
+        Problem<T> team;
+        team.train(rule, batch, threads, {});
+        check(same_bits(team.parameters(), alone.parameters()), "training in a team");
+      }
+    }
+  }
+}
+
+template <class T>
+void callers() {
+  const Problem<T> problem;
+  const std::vector<T> expected = problem.predict(1);
+  std::vector<std::vector<T>> seen(kCallers);
+  in_threads(kCallers,
+             [&](int i) { seen[static_cast<std::size_t>(i)] = problem.predict(1 + i % 3); });
+  for (const std::vector<T>& result : seen) check(same_bits(result, expected), "predict at once");
+
+  std::vector<Problem<T>> problems(4);
+  in_threads(4, [&](int i) {
+    problems[static_cast<std::size_t>(i)].train(chainrule::Rule::adam, 256, 2, {});
+  });
+  for (const Problem<T>& each : problems)
+    check(same_bits(each.parameters(), problems[0].parameters()), "training at once");
+}
+
+// Readers see the parameters of whole steps, and training ends as it does alone.
+template <class T>
+void reading_during_training() {
+  Problem<T> alone;
+  std::vector<std::vector<T>> steps = {alone.predict(1)};
+  chainrule::Poll keep{
+      [](void* context, std::size_t) {
+        auto& [all, problem] =
+            *static_cast<std::pair<std::vector<std::vector<T>>*, Problem<T>*>*>(context);
+        all->push_back(problem->predict(1));
+        return false;
+      },
+      nullptr};
+  std::pair context(&steps, &alone);
+  keep.context = &context;
+  alone.train(chainrule::Rule::sgd, 64, 1, keep);
+  steps.push_back(alone.predict(1));
+
+  Problem<T> shared;
+  chainrule::Gate gate;
+  std::mutex turn;  // stands for the GIL
+  std::atomic<bool> trained{false};
+  in_threads(3, [&](int i) {
+    if (i > 0) {
+      while (!trained) {
+        const chainrule::Gate::Reader reader(gate);
+        const std::vector<T> seen = shared.predict(1);
+        const bool known = std::any_of(steps.begin(), steps.end(),
+                                       [&](const auto& step) { return same_bits(step, seen); });
+        check(known, "reading between steps");
+      }
+      return;
+    }
+    std::unique_lock lock(turn);
+    chainrule::Gate::Trainer trainer(gate);
+    lock.unlock();
+    trainer.begin();
+    shared.train(chainrule::Rule::sgd, 64, 1,
+                 {[](void* at, std::size_t) {
+                    static_cast<chainrule::Gate::Trainer*>(at)->let_readers_pass();
+                    return false;
+                  },
+                  &trainer});
+    trainer.end();
+    trained = true;
+  });
+  check(same_bits(shared.parameters(), alone.parameters()), "training among readers");
+}
+
+template <class T>
+void everything() {
+  teams<T>();
+  callers<T>();
+  reading_during_training<T>();
+}
+
+}  // namespace
+
+int main() {
+  everything<float>();
+  everything<double>();
+  std::printf("%s, threads from %s: %s\n", std::string(chainrule::isa_name()).c_str(),
+              chainrule::has_openmp() ? "OpenMP" : "the standard library",
+              g_failed ? "FAILED" : "the same bits from every thread");
+  return g_failed ? 1 : 0;
+}

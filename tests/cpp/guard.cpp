@@ -1,0 +1,174 @@
+// No kernel touches memory outside its arguments: each argument ends, then begins, at a page that
+// may not be touched. Workspaces are padded to whole 64-byte blocks, a user's rows are not; see
+// kernels/kernels.h. A violation ends the program by a signal, after the name of the case.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "core/layout.h"
+#include "kernels/kernels.h"
+
+namespace {
+
+using chainrule::Accumulate;
+using chainrule::Size;
+
+bool g_at_end = true;
+
+// n elements in pages of their own, zeroed.
+template <class T>
+class Guarded {
+ public:
+  explicit Guarded(Size n) {
+    const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
+    const std::size_t inner = (bytes + page - 1) / page * page;
+    size_ = inner + 2 * page;
+    void* const base = mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED) std::abort();
+    base_ = static_cast<std::byte*>(base);
+    if (inner > 0 && mprotect(base_ + page, inner, PROT_READ | PROT_WRITE) != 0) std::abort();
+    std::byte* const begin = base_ + page + (g_at_end ? inner - bytes : 0);
+    data_ = reinterpret_cast<T*>(begin);
+  }
+  ~Guarded() { munmap(base_, size_); }
+  Guarded(const Guarded&) = delete;
+  Guarded& operator=(const Guarded&) = delete;
+
+  operator T*() { return data_; }
+
+ private:
+  std::byte* base_;
+  std::size_t size_;
+  T* data_;
+};
+
+template <class T>
+Size padded(Size n) {
+  constexpr Size lanes = 64 / sizeof(T);
+  return (n + lanes - 1) / lanes * lanes;
+}
+
+char g_case[96];
+
+void name_case(const char* kernel, Size rows, Size n_in, Size n_out) {
+  std::snprintf(g_case, sizeof g_case, "%s: %td rows, %td -> %td\n", kernel, rows, n_in, n_out);
+}
+
+// Says where it happened, and lets the fault happen again.
+void report(int signal) {
+  static_cast<void>(!write(STDERR_FILENO, g_case, std::strlen(g_case)));
+  std::signal(signal, SIG_DFL);
+}
+
+template <class T>
+void products(Size rows, Size n_in, Size n_out) {
+  const chainrule::Kernels<T>& k = chainrule::kernels<T>();
+  const std::size_t sizes[] = {static_cast<std::size_t>(n_in), static_cast<std::size_t>(n_out)};
+  const chainrule::Activation identity[] = {chainrule::Activation::identity};
+  const chainrule::Layout layout =
+      chainrule::make_layout<T>(sizes, identity, chainrule::Loss::mse, true);
+  const chainrule::Layer& layer = layout.layers[0];
+  const Size ld = static_cast<Size>(layer.ld);
+  const Size ldz = static_cast<Size>(layer.stride);
+  const Size ldd = static_cast<Size>(layout.input_stride);
+  const Size weights = static_cast<Size>(layer.bias);
+  Guarded<T> w(weights), g(weights), b(padded<T>(n_out)), gb(padded<T>(n_out));
+  Guarded<T> a(rows * n_in), z(rows * ldz), d(rows * ldd), packed(n_out * ldd);
+
+  name_case("affine", rows, n_in, n_out);
+  k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
+  k.affine(z, ldz, a, n_in, w, ld, nullptr, rows, n_in, n_out);
+  name_case("affine_transposed", rows, n_in, n_out);
+  k.affine_transposed(d, ldd, z, ldz, w, ld, rows, n_in, n_out);
+  name_case("transpose", rows, n_in, n_out);
+  k.transpose(packed, ldd, w, ld, 0, n_in, n_out);
+  name_case("affine over the transpose", rows, n_in, n_out);
+  k.affine(d, ldd, z, ldz, packed, ldd, nullptr, rows, n_out, n_in);
+  for (const Accumulate mode :
+       {Accumulate::store, Accumulate::add, Accumulate::step, Accumulate::add_step}) {
+    name_case("weight_gradient", rows, n_in, n_out);
+    k.weight_gradient(mode, w, g, ld, a, n_in, z, ldz, rows, 0, n_in, n_in, n_out, T(0.5));
+    name_case("bias_gradient", rows, n_in, n_out);
+    k.bias_gradient(mode, b, gb, z, ldz, rows, n_out, T(0.5));
+  }
+}
+
+template <class T>
+void rowwise(Size rows, Size n) {
+  const chainrule::Kernels<T>& k = chainrule::kernels<T>();
+  const Size ld = padded<T>(n);
+  Guarded<T> z(rows * ld), a(rows * ld), d(rows * ld), out(rows * n), y(rows * n);
+  Guarded<T> scale(rows), cost(rows);
+  for (std::size_t g = 0; g < std::size(chainrule::kActivationNames); ++g) {
+    const auto activation = static_cast<chainrule::Activation>(g);
+    name_case(chainrule::kActivationNames[g].data(), rows, n, n);
+    k.activate(activation, out, n, z, ld, rows, n);
+    k.activate(activation, z, ld, z, ld, rows, n);
+    k.multiply_derivative(activation, d, ld, z, ld, a, ld, rows, n);
+  }
+  for (std::size_t i = 0; i < std::size(chainrule::kLossNames); ++i) {
+    const auto loss = static_cast<chainrule::Loss>(i);
+    name_case(chainrule::kLossNames[i].data(), rows, n, n);
+    k.loss(loss, cost, d, ld, z, ld, a, ld, y, n, scale, rows, n);
+    k.loss(loss, cost, nullptr, 0, z, ld, a, ld, y, n, scale, rows, n);
+  }
+}
+
+template <class T>
+void flat(Size n) {
+  const chainrule::Kernels<T>& k = chainrule::kernels<T>();
+  Guarded<T> x(n), out(n);
+  for (std::size_t f = 0; f < std::size(chainrule::kElementaryNames); ++f) {
+    name_case(chainrule::kElementaryNames[f].data(), 1, n, n);
+    k.elementary(static_cast<chainrule::ElementaryFunction>(f), out, x, n);
+  }
+  const Size whole = padded<T>(n);
+  Guarded<T> w(whole), g(whole), first(whole), second(whole);
+  name_case("updates", 1, whole, whole);
+  k.sgd(w, g, whole, T(0.1), T(0.1));
+  k.momentum(w, g, first, whole, T(0.1), T(0.9), true, T(0.1));
+  k.adam(w, g, first, second, whole, {0.1, 0.9, 0.1, 1e-8, 0.1, 0.1, 0.1});
+}
+
+template <class T>
+void everything() {
+  for (const Size n_out : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 33, 40, 65, 257})
+    for (const Size n_in : {1, 2, 3, 7, 8, 15, 16, 17, 33, 257})
+      for (const Size rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25, 30})
+        products<T>(rows, n_in, n_out);
+  for (Size n = 1; n <= 70; ++n) {
+    flat<T>(n);
+    for (const Size rows : {1, 3}) rowwise<T>(rows, n);
+  }
+}
+
+// A kernel told that an array is longer than it is: shows that the pages guard.
+template <class T>
+void overrun() {
+  Guarded<T> x(16), out(16);
+  name_case("overrun", 1, 17, 17);
+  chainrule::kernels<T>().elementary(chainrule::ElementaryFunction::exp, out, x, 17);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::signal(SIGSEGV, report);
+  std::signal(SIGBUS, report);
+  if (argc > 1 && std::string(argv[1]) == "--overrun") {
+    overrun<float>();
+    return 0;
+  }
+  for (const bool at_end : {true, false}) {
+    g_at_end = at_end;
+    everything<float>();
+    everything<double>();
+  }
+  std::printf("%s: no kernel left its arguments\n", std::string(chainrule::isa_name()).c_str());
+}
