@@ -89,6 +89,9 @@ struct OptimizerState {
       throw py::value_error("the learning rate is " + std::to_string(rate) +
                             ", expected a finite number that is not negative");
     check_number<T>("the learning rate", rate);
+    if (rule == Rule::adam)
+      check_number<T>("the learning rate over 1 - beta1, Adam's first step size,",
+                      rate / (1 - hyperparameters.beta1));
   }
 };
 

@@ -118,7 +118,9 @@ void softmax_backward(T* d, const T* a, Size n) {
   Block<T> total = filled<T>(0);
   for_each_vector<T>(n, [&](int i, Size j, Size count) {
     const V<T> dj = load_partial<T>(d + j, count);
-    total.part[i] = fma(dj, load_partial<T>(a + j, count), total.part[i]);
+    const V<T> next = fma(dj, load_partial<T>(a + j, count), total.part[i]);
+    // Beyond the row, 0 * 0 would turn a -0 into +0.
+    total.part[i] = keep_first<T>(next, count, total.part[i]);
   });
   const V<T> mean = splat<T>(sum<T>(total));
   for_each_vector<T>(n, [&](int, Size j, Size count) {

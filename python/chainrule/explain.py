@@ -222,7 +222,7 @@ class Explanation:
     def _sum(self, letter: str) -> Iterator[str]:
         """List the terms of a sum, the largest first if not all of them are shown."""
         assert self.terms is not None
-        with np.errstate(invalid="ignore"):  # 0 · ∞, which is explained below the sum
+        with np.errstate(all="ignore"):  # 0 · ∞ is explained below the sum
             products = self.terms.prod(axis=1)
         shown = np.arange(len(products))
         if len(shown) > TERMS:
@@ -288,8 +288,8 @@ def explain(
         da_dz=da_dz,
         dz_dw=a_k,
         delta=d_j,
-        # The core accumulates from +0, which turns a product of -0 into +0: so does this.
-        gradient=d_j * a_k + a_k.dtype.type(0),
+        # fma(a_k, δ_j, +0) of the core: a factor 0 gives +0, a product that underflows has a sign.
+        gradient=d_j * a_k if d_j and a_k else a_k.dtype.type(0),
         layer=layer,
         to=j,
         from_=k,

@@ -1,0 +1,478 @@
+"""docs/arithmetic.md as a program: every result of the package, bit for bit, number by number.
+
+It shares no code with the package. A vector is a list of numbers, a matrix a list of rows: w[j][k]
+is the weight to neuron j from neuron k. Sums over samples and hyperparameters are Python floats.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+from specification_functions import (
+    Float64,
+    Real,
+    copysign,
+    exp,
+    expm1,
+    fma,
+    gelu,
+    gelu_derivative,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    sigmoid,
+    silu,
+    silu_derivative,
+    softplus,
+    sqrt,
+    tanh,
+)
+
+CHUNK = 256  # samples that are summed from zero before their sum meets other sums
+
+
+# --- activations ------------------------------------------------------------------------------
+
+LAMBDA, LAMBDA_ALPHA = 1.0507009873554804934193349852946, 1.7580993408473768599402175208123
+
+#: name: (a = g(z), g'(z) from z and a)
+ACTIVATIONS = {
+    "identity": (lambda z: z, lambda z, a: 1),
+    "sigmoid": (sigmoid, lambda z, a: a * (1 - a)),
+    "tanh": (tanh, lambda z, a: (1 - a) * (1 + a)),
+    "relu": (lambda z: 0 if z < 0 else z, lambda z, a: 1 if a > 0 else 0),
+    "leaky_relu": (lambda z: 0.01 * z if z < 0 else z, lambda z, a: 1 if a > 0 else 0.01),
+    "elu": (lambda z: expm1(z) if z < 0 else z, lambda z, a: a + 1 if a < 0 else 1),
+    "selu": (
+        lambda z: LAMBDA_ALPHA * expm1(z) if z < 0 else LAMBDA * z,
+        lambda z, a: a + LAMBDA_ALPHA if a < 0 else LAMBDA,
+    ),
+    "softplus": (softplus, lambda z, a: -expm1(-a)),
+    "silu": (silu, lambda z, a: silu_derivative(z)),
+    "gelu": (gelu, lambda z, a: gelu_derivative(z)),
+}
+
+
+def fold(lanes, combine):
+    """Until one lane is left, lane i takes in lane i + H, H being half their number."""
+    while len(lanes) > 1:
+        half = len(lanes) // 2
+        lanes = [combine(lanes[i], lanes[i + half]) for i in range(half)]
+    return lanes[0]
+
+
+def add(x, y):
+    return x + y
+
+
+def lane_sum(terms):
+    """A sum over outputs: term j goes to lane j mod 16, in float64 to lane j mod 8."""
+    T = type(terms[0])
+    lanes = [T(0)] * T.lanes
+    for j, term in enumerate(terms):
+        lanes[j % T.lanes] = lanes[j % T.lanes] + term
+    return fold(lanes, add)
+
+
+def lane_maximum(z):
+    T = type(z[0])
+    lanes = [T(-math.inf)] * T.lanes
+    for j, z_j in enumerate(z):
+        lanes[j % T.lanes] = maximum(z_j, lanes[j % T.lanes])
+    return fold(lanes, maximum)
+
+
+def softmax(z):
+    m = lane_maximum(z)
+    e = [exp(z_j - m) for z_j in z]
+    total = lane_sum(e)
+    return [e_j / total for e_j in e]
+
+
+def softmax_backward(d, a):
+    T = type(a[0])
+    lanes = [T(0)] * T.lanes
+    for j, (d_j, a_j) in enumerate(zip(d, a, strict=True)):
+        lanes[j % T.lanes] = fma(d_j, a_j, lanes[j % T.lanes])
+    mean = fold(lanes, add)
+    return [a_j * (d_j - mean) for d_j, a_j in zip(d, a, strict=True)]
+
+
+def activate(g, z):
+    return softmax(z) if g == "softmax" else [type(z_j)(ACTIVATIONS[g][0](z_j)) for z_j in z]
+
+
+def slopes(g, z, a):
+    """g'(z); of softmax the diagonal a_j (1 - a_j) of its Jacobian, which only a trace shows."""
+    derivative = ACTIVATIONS["sigmoid" if g == "softmax" else g][1]
+    return [type(a_j)(derivative(z_j, a_j)) for z_j, a_j in zip(z, a, strict=True)]
+
+
+def times_derivative(g, d, z, a):
+    """∂C/∂z from d = ∂C/∂a."""
+    if g == "softmax":
+        return softmax_backward(d, a)
+    return [d_j * slope for d_j, slope in zip(d, slopes(g, z, a), strict=True)]
+
+
+# --- losses -----------------------------------------------------------------------------------
+
+#: name: (cost of one output by e = a - y, its derivative, whether C is the mean over outputs)
+DIFFERENCE = {
+    "half_mse": (lambda e: 0.5 * e * e, lambda e: e, True),
+    "sse": (lambda e: e * e, lambda e: e + e, False),
+    "mse": (lambda e: e * e, lambda e: e + e, True),
+    "mae": (abs, lambda e: copysign(type(e)(1), e) if e else e, True),
+    "huber": (
+        lambda e: abs(e) - 0.5 if abs(e) > 1 else 0.5 * e * e,
+        lambda e: maximum(-1, minimum(1, e)),
+        True,
+    ),
+}
+
+
+def difference_loss(loss, a, y, scale):
+    """(C, scale ∂C/∂a)."""
+    cost, derivative, mean = DIFFERENCE[loss]
+    e = [a_j - y_j for a_j, y_j in zip(a, y, strict=True)]
+    total = lane_sum([cost(e_j) for e_j in e])
+    d = [(derivative(e_j) / len(e) if mean else derivative(e_j)) * scale for e_j in e]
+    return (total / len(e) if mean else total), d
+
+
+def cross_entropy(z, a, y, scale):
+    """(C, scale ∂C/∂z)."""
+    m = lane_maximum(z)
+    log_sum = log(lane_sum([exp(z_j - m) for z_j in z]))
+    target_sum = lane_sum(y)
+    outputs, zero = range(len(z)), type(scale)(0)
+    terms = [y[j] * (log_sum + (m - z[j])) if y[j] else zero for j in outputs]
+    return lane_sum(terms), [(a[j] * target_sum - y[j]) * scale for j in outputs]
+
+
+def binary_cross_entropy(z, a, y, scale):
+    """(C, scale ∂C/∂z)."""
+    n, zero = len(z), type(scale)(0)
+    terms = [(maximum(z[j], zero) - y[j] * z[j]) + log1p(exp(-abs(z[j]))) for j in range(n)]
+    return lane_sum(terms) / n, [(a[j] - y[j]) / n * scale for j in range(n)]
+
+
+def output_error(net, z, a, y, scale):
+    """(C, δ^L times scale) of one sample."""
+    if net.loss == "cross_entropy":
+        return cross_entropy(z, a, y, scale)
+    if net.loss == "binary_cross_entropy":
+        return binary_cross_entropy(z, a, y, scale)
+    cost, d = difference_loss(net.loss, a, y, scale)
+    return cost, times_derivative(net.layers[-1].g, d, z, a)
+
+
+# --- one sample through the network -----------------------------------------------------------
+
+
+@dataclass
+class Layer:
+    w: list[list[Any]]
+    b: list[Any] | None
+    g: str
+
+
+@dataclass
+class Network:
+    T: type[Real]
+    layers: list[Layer]
+    loss: str
+
+    def parameters(self):
+        """W^1 row-major, b^1, W^2, ..."""
+        return flatten((layer.w, layer.b) for layer in self.layers)
+
+    def set_parameters(self, flat):
+        numbers = map(self.T, flat)
+        for layer in self.layers:
+            layer.w = [[next(numbers) for _ in row] for row in layer.w]
+            layer.b = layer.b and [next(numbers) for _ in layer.b]
+
+    def sample(self, row):
+        """A row of any real numbers, each rounded once."""
+        return [self.T(value) for value in row]
+
+    def target(self, y):
+        """A row of values, or the one-hot row of a label."""
+        n_outputs = len(self.layers[-1].w)
+        return self.sample([j == y for j in range(n_outputs)] if isinstance(y, int) else y)
+
+
+def flatten(layers):
+    return [value for w, b in layers for row in (*w, b or ()) for value in row]
+
+
+def chains(T, n_out):
+    """S, the number of interleaved chains: more than one in a narrow layer only."""
+    return max(1, T.lanes >> (n_out - 1).bit_length())
+
+
+def affine(layer, a):
+    """z = W a + b."""
+    zero = type(a[0])(0)
+    s = chains(type(zero), len(layer.w))
+    missing = [zero] * (-len(a) % s)  # all chains are equally long
+    z = []
+    for j, row in enumerate(layer.w):
+        sums = [zero if layer.b is None else layer.b[j], *[zero] * (s - 1)]
+        for k, (w_k, a_k) in enumerate(zip(row + missing, a + missing, strict=True)):
+            sums[k % s] = fma(w_k, a_k, sums[k % s])
+        z.append(fold(sums, add))
+    return z
+
+
+def affine_transposed(w, delta):
+    """Wᵀ δ."""
+    result = []
+    for column in zip(*w, strict=True):
+        total = type(delta[0])(0)
+        for w_jk, d_j in zip(column, delta, strict=True):
+            total = fma(w_jk, d_j, total)
+        result.append(total)
+    return result
+
+
+def forward(net, x):
+    """([a^0 ... a^L], [z^1 ... z^L])."""
+    a, z = [x], []
+    for layer in net.layers:
+        z.append(affine(layer, a[-1]))
+        a.append(activate(layer.g, z[-1]))
+    return a, z
+
+
+def backward(net, a, z, delta):
+    """[δ^1 ... δ^L] from δ^L."""
+    deltas = [delta]
+    for i in range(len(net.layers) - 1, 0, -1):
+        d = affine_transposed(net.layers[i].w, deltas[0])
+        deltas.insert(0, times_derivative(net.layers[i - 1].g, d, z[i - 1], a[i]))
+    return deltas
+
+
+# --- sums over samples ------------------------------------------------------------------------
+
+
+def in_chunks(items, total_of):
+    """The totals of the chunks, added in order."""
+    parts = [total_of(items[i : i + CHUNK]) for i in range(0, len(items), CHUNK)]
+    total = parts[0]
+    for part in parts[1:]:
+        total = [t + p for t, p in zip(total, part, strict=True)]
+    return total
+
+
+def gradient_sums(net, passes):
+    """Σ δ aᵀ and Σ δ, flat, over passes ([a^0 ... a^L], [δ^1 ... δ^L])."""
+    sums = []
+    for i, layer in enumerate(net.layers):
+        w = [[net.T(0)] * len(row) for row in layer.w]
+        b = layer.b and [net.T(0)] * len(layer.b)
+        for a, deltas in passes:
+            for j, d_j in enumerate(deltas[i]):
+                w[j] = [fma(a_k, d_j, s) for a_k, s in zip(a[i], w[j], strict=True)]
+            b = b and [s + d_j for s, d_j in zip(b, deltas[i], strict=True)]
+        sums.append((w, b))
+    return flatten(sums)
+
+
+def running_sum(values):
+    """In float64, one after the other."""
+    total = 0.0
+    for value in values:
+        total += value
+    return total
+
+
+def predict(net, x):
+    return [forward(net, net.sample(row))[0][-1] for row in x]
+
+
+def mean_gradient(net, x, y, weights=None):
+    """(C, its gradient in the order of the parameters)."""
+    weights = [1.0] * len(x) if weights is None else weights
+    total = running_sum(weights)
+    costs, passes = [], []
+    for row, target, weight in zip(x, y, weights, strict=True):
+        a, z = forward(net, net.sample(row))
+        scale = net.T(weight / total if total else 0)
+        cost, delta = output_error(net, z[-1], a[-1], net.target(target), scale)
+        costs.append(weight * float(cost))
+        passes.append((a, backward(net, a, z, delta)))
+    (cost,) = in_chunks(costs, lambda chunk: [running_sum(chunk)])
+    gradient = in_chunks(passes, lambda chunk: gradient_sums(net, chunk))
+    return (cost / total if total else cost), gradient
+
+
+def pullback(net, x, dC_da):
+    """(the gradients summed over the rows, ∂C/∂x) from ∂C/∂a^L."""
+    passes, dC_dx = [], []
+    for row, d in zip(x, dC_da, strict=True):
+        a, z = forward(net, net.sample(row))
+        delta = times_derivative(net.layers[-1].g, net.sample(d), z[-1], a[-1])
+        deltas = backward(net, a, z, delta)
+        passes.append((a, deltas))
+        dC_dx.append(affine_transposed(net.layers[0].w, deltas[0]))
+    return in_chunks(passes, lambda chunk: gradient_sums(net, chunk)), dC_dx
+
+
+# --- descent ----------------------------------------------------------------------------------
+
+
+def decayed(g, w, weight_decay):
+    decay = type(w)(weight_decay)
+    return fma(decay, w, g) if decay else g
+
+
+@dataclass
+class SGD:
+    learning_rate: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    velocity: list[Any] = field(default_factory=list)
+
+    def update(self, parameters, gradient):
+        T = type(parameters[0])
+        eta, mu = T(self.learning_rate), T(self.momentum)
+        self.velocity = self.velocity or [T(0)] * len(parameters)
+        updated = []
+        for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
+            direction = g = decayed(g, w, self.weight_decay)
+            if self.momentum:
+                direction = self.velocity[i] = fma(mu, self.velocity[i], g)
+            if self.nesterov:
+                direction = fma(mu, self.velocity[i], g)
+            updated.append(fma(-eta, direction, w))
+        return updated
+
+
+@dataclass
+class Adam:
+    learning_rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    powers: tuple[float, float] = (1.0, 1.0)
+    moments: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def update(self, parameters, gradient):
+        T = type(parameters[0])
+        beta1, beta2 = self.betas
+        self.powers = self.powers[0] * beta1, self.powers[1] * beta2
+        step = T(-(self.learning_rate / (1 - self.powers[0])))
+        correction = T(math.sqrt(1 - self.powers[1]))
+        self.moments = self.moments or [(T(0), T(0))] * len(parameters)
+        updated = []
+        for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
+            g = decayed(g, w, self.weight_decay)
+            m, v = self.moments[i]
+            m = fma(T(1 - beta1), g - m, m)
+            v = fma(T(1 - beta2) * g, g, T(beta2) * v)
+            self.moments[i] = m, v
+            updated.append(fma(step, m / (sqrt(v) / correction + self.eps), w))
+        return updated
+
+
+def train_step(net, rule, x, y, weights=None):
+    """One update from one batch; the cost before it."""
+    cost, gradient = mean_gradient(net, x, y, weights)
+    net.set_parameters(rule.update(net.parameters(), gradient))
+    return cost
+
+
+def train_epoch(net, rule, x, y, batch_size, order, weights=None):
+    """The updates of one epoch over the samples in `order`; its entry in History.cost."""
+    weights = [1.0] * len(x) if weights is None else weights
+    total = total_weight = 0.0
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        rows = ([values[i] for i in batch] for values in (x, y, weights))
+        weight = running_sum(weights[i] for i in batch)
+        total += train_step(net, rule, *rows) * weight
+        total_weight += weight
+    return total / total_weight
+
+
+# --- random numbers ---------------------------------------------------------------------------
+
+INITIALIZE, SHUFFLE = 1, 2
+MASK32, MASK64 = 2**32 - 1, 2**64 - 1
+
+
+def philox4x32(key, counter):
+    (k0, k1), (c0, c1, c2, c3) = key, counter
+    for _ in range(10):
+        p, q = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (q >> 32) ^ c1 ^ k0, q & MASK32, (p >> 32) ^ c3 ^ k1, p & MASK32
+        k0, k1 = (k0 + 0x9E3779B9) & MASK32, (k1 + 0xBB67AE85) & MASK32
+    return c0, c1, c2, c3
+
+
+def words(seed, purpose, index):
+    """A stream of 64-bit words, of each the low half first."""
+    for block in count():
+        counter = (block & MASK32, index & MASK32, index >> 32, purpose + (block >> 32 << 8))
+        w = philox4x32((seed & MASK32, seed >> 32), counter)
+        yield w[0] | w[1] << 32
+        yield w[2] | w[3] << 32
+
+
+def uniforms(stream):
+    """In [-1, 1), from 53 bits each."""
+    for word in stream:
+        yield 2 * ((word >> 11) * 2.0**-53) - 1
+
+
+def normals(stream):
+    """Marsaglia's polar method."""
+    pairs = uniforms(stream)
+    for u, v in zip(pairs, pairs, strict=True):
+        s = u * u + v * v
+        if 0 < s < 1:
+            scale = math.sqrt(-2 * float(log(Float64(s))) / s)
+            yield u * scale
+            yield v * scale
+
+
+def below(stream, n):
+    """In [0, n), unbiased (Lemire)."""
+    product = next(stream) * n
+    while (product & MASK64) < 2**64 % n:
+        product = next(stream) * n
+    return product >> 64
+
+
+def permutation(seed, epoch, n):
+    """Fisher-Yates, from the last place down."""
+    stream, order = words(seed, SHUFFLE, epoch), list(range(n))
+    for i in range(n - 1, 0, -1):
+        j = below(stream, i + 1)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+#: name: (how numbers are drawn, their limit or deviation from fan_in and fan_out)
+INITIALIZERS = {
+    "glorot_uniform": (uniforms, lambda fan_in, fan_out: math.sqrt(6 / (fan_in + fan_out))),
+    "glorot_normal": (normals, lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out))),
+    "he_uniform": (uniforms, lambda fan_in, fan_out: math.sqrt(6 / fan_in)),
+    "he_normal": (normals, lambda fan_in, fan_out: math.sqrt(2 / fan_in)),
+    "lecun_normal": (normals, lambda fan_in, fan_out: math.sqrt(1 / fan_in)),
+}
+
+
+def initial_weights(T, scheme, seed, layer, n_out, n_in):
+    """W^l row by row, l = `layer` from 1."""
+    draw, size = INITIALIZERS[scheme]
+    numbers, factor = draw(words(seed, INITIALIZE, layer)), size(n_in, n_out)
+    return [[T(factor * next(numbers)) for _ in range(n_in)] for _ in range(n_out)]
