@@ -101,6 +101,7 @@ void bind_functions(py::module_& module) {
   module.def("set_num_threads", &set_threads, py::arg("n"));
   module.def("get_num_threads", &get_num_threads);
   module.def("config", &config);
+  module.def("cgroup_cores", &cgroup_cores, py::arg("proc_self_cgroup"), py::arg("sys_fs_cgroup"));
 }
 
 }  // namespace chainrule::python

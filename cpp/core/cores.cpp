@@ -53,18 +53,27 @@ int quota_of(const std::string& folder, bool unified) {
   return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
 }
 
-// The smallest quota of this process's cgroup and its ancestors; 0 where there is none.
-int quota_cores() {
-  std::ifstream groups("/proc/self/cgroup");  // "0::/path" (version 2), "3:cpu,cpuacct:/path" (1)
+// Whether a list like "cpu,cpuacct" names the controller "cpu".
+bool has_cpu(const std::string& controllers) {
+  return ("," + controllers + ",").find(",cpu,") != std::string::npos;
+}
+
+#endif
+
+}  // namespace
+
+int cgroup_cores(const std::string& proc_self_cgroup, const std::string& sys_fs_cgroup) {
   int cores = 0;
+#if defined(__linux__)
+  std::ifstream groups(proc_self_cgroup);  // "0::/path" (version 2), "3:cpu,cpuacct:/path" (1)
   for (std::string line; std::getline(groups, line);) {
     const std::size_t first = line.find(':');
     const std::size_t second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const bool unified = controllers.empty();
-    if (!unified && controllers != "cpu" && controllers != "cpu,cpuacct") continue;
-    const std::string root = unified ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+    if (!unified && !has_cpu(controllers)) continue;
+    const std::string root = unified ? sys_fs_cgroup : sys_fs_cgroup + "/cpu";
     std::string path = line.substr(second + 1);
     while (true) {
       const int quota = quota_of(root + (path == "/" ? "" : path), unified);
@@ -73,18 +82,18 @@ int quota_cores() {
       path.erase(path.rfind('/'));
     }
   }
+#else
+  static_cast<void>(proc_self_cgroup);
+  static_cast<void>(sys_fs_cgroup);
+#endif
   return cores;
 }
-
-#endif
-
-}  // namespace
 
 int usable_cores() {
   int cores = 0;
 #if defined(__linux__)
   cores = physical_cores();
-  if (const int quota = quota_cores(); quota > 0)
+  if (const int quota = cgroup_cores("/proc/self/cgroup", "/sys/fs/cgroup"); quota > 0)
     cores = cores > 0 ? std::min(cores, quota) : quota;
 #endif
   if (cores == 0) cores = static_cast<int>(std::thread::hardware_concurrency());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 namespace chainrule {
 
@@ -44,6 +45,10 @@ inline constexpr int kMaxThreads = 256;
 int get_num_threads();
 void set_num_threads(int n);
 int usable_cores();
+
+// What the CPU quotas of this process's cgroup and its ancestors leave, rounded up; 0: no limit.
+// From /proc/self/cgroup and the folder /sys/fs/cgroup, or what stands for them in tests.
+int cgroup_cores(const std::string& proc_self_cgroup, const std::string& sys_fs_cgroup);
 
 // Null, or why CHAINRULE_NUM_THREADS cannot be obeyed.
 const char* threads_error();
