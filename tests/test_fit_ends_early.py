@@ -65,7 +65,7 @@ def test_divergence_restores_the_state_of_the_optimizer(rng, make):
     optimizer, spared = make(1e-3), make(1e-3)
     for each, rule in ((net, optimizer), (other, spared)):
         each.fit(x, y, batch_size=7, optimizer=rule)
-    optimizer.learning_rate = 3e38
+    optimizer.learning_rate = 3e37
     with pytest.raises(cr.DivergenceError):
         net.fit(x, y, batch_size=7, optimizer=optimizer)
     optimizer.learning_rate = 1e-3

@@ -5,27 +5,30 @@
 
 namespace chainrule::python {
 
-// Samples whose arrays stay alive as long as this does.
+// Samples whose arrays stay alive, and where they are, as long as this does. Each is pinned before
+// the next one is looked at, which may run any code.
 struct Batch {
   Input x;
+  Pin x_pin;
   TargetInput y;
+  Pin y_pin;
   WeightInput weights;
+  Pin weights_pin;
   Samples samples;
   double work = 0;
-  Pin pins[3];
 
   Batch(Handle& handle, const py::object& x_object, const py::object& y_object,
-        const py::object& weight_object, bool convert = true)
+        const py::object& weight_object, bool convert = true, std::size_t first_row = 0)
       : x(view_rows(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x", convert)),
+        x_pin(x.array),
         y(view_targets(y_object.ptr(), handle.layout(), x.matrix.rows, x.is_vector,
-                       handle.typenum(), convert)),
-        weights(view_weights(weight_object.ptr(), x.matrix.rows)) {
+                       handle.typenum(), convert, first_row)),
+        y_pin(y.array),
+        weights(view_weights(weight_object.ptr(), x.matrix.rows)),
+        weights_pin(weights.array) {
     if (x.matrix.rows == 0)
       throw py::value_error("x has no rows: a cost is a mean over at least one sample");
     samples = {x.matrix, y.targets, weights.data, nullptr};
-    pins[0] = Pin(x.array);
-    pins[1] = Pin(y.array);
-    pins[2] = Pin(weights.array);
     work =
         3.0 * static_cast<double>(x.matrix.rows) * static_cast<double>(handle.layout().multiplies);
   }

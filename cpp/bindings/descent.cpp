@@ -31,18 +31,31 @@ void check_number(const std::string& name, double number) {
 
 // Finite everywhere, in slices so that Ctrl-C is answered.
 template <class T>
-void check_finite(const Matrix& matrix, const char* name) {
+void check_finite(const Matrix& matrix, const char* name, std::size_t first_row = 0) {
   constexpr std::size_t kSlice = 4096;
   for (std::size_t begin = 0; begin < matrix.rows; begin += kSlice) {
     const std::size_t end = std::min(begin + kSlice, matrix.rows);
     const std::size_t bad = first_nonfinite_row<T>(matrix, begin, end);
     if (bad < end)
       throw py::value_error(
-          std::string("row ") + std::to_string(bad) + " of " + name +
+          std::string("row ") + std::to_string(first_row + bad) + " of " + name +
           " holds NaN, an infinity, or a number too large for the network's dtype; "
           "clean the data before training, for instance with numpy.nan_to_num");
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
+}
+
+// A step reads its samples to its end: those that lie in the parameters are copied first.
+py::object apart(PyNetwork& handle, const py::object& array) {
+  return handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+    const AlignedBuffer<T>& parameters = typed.network.parameters;
+    if (!PyArray_Check(array.ptr()) ||
+        !touches(array.ptr(), parameters.data(), parameters.size() * sizeof(T)))
+      return array;
+    auto copy = py::reinterpret_steal<py::object>(PyArray_NewCopy(as_array(array), NPY_KEEPORDER));
+    if (!copy) throw py::error_already_set();
+    return copy;
+  });
 }
 
 // f() while nothing else reads or writes the parameters; without the GIL where `work` is large.
@@ -145,7 +158,7 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                const py::object& weight, OptimizerState& state, double learning_rate,
                std::optional<int> threads) {
-  const Batch batch(handle, x, y, weight);
+  const Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     state.check_rate<T>(learning_rate);
     check_finite<T>(batch.samples.x, "x");
@@ -188,7 +201,7 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
     const py::object array = real_array(item.ptr(), "a gradient");
     check_gradient_shape(as_array(array), layout.layers[l], is_weight, l);
     const py::object place = target[l];
-    const Away away;
+    const KeepInterpreter keep;
     if (PyArray_CopyInto(as_array(place), as_array(array)) < 0) throw py::error_already_set();
   }
 }
@@ -216,17 +229,16 @@ struct EpochPoll {
 
   Gate::Trainer& trainer;
   py::object callback;
+  std::optional<GilRelease>* away = nullptr;
   Clock::time_point looked = Clock::now();
   Clock::time_point asked = looked;
   // Reading the clock would be a tenth of a tiny network's step: quick calls are counted instead.
   unsigned calls = 0;
   unsigned calls_a_look = 1;
   bool failed = false;
-  bool ended = false;
 
   static bool stop(void* context, std::size_t steps_done) {
     auto& self = *static_cast<EpochPoll*>(context);
-    if (interpreter_ends()) return self.ended = true;
     self.trainer.let_readers_pass();
     if (++self.calls < self.calls_a_look) return false;
     self.calls = 0;
@@ -241,16 +253,15 @@ struct EpochPoll {
 
   bool ask(std::size_t steps_done) {
     trainer.end();
-    {
-      const py::gil_scoped_acquire acquire;
-      failed = PyErr_CheckSignals() != 0;
-      if (!failed && !callback.is_none()) {
-        PyObject* const answer =
-            PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
-        failed = answer == nullptr;
-        Py_XDECREF(answer);
-      }
+    away->reset();
+    failed = PyErr_CheckSignals() != 0;
+    if (!failed && !callback.is_none()) {
+      PyObject* const answer =
+          PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
+      failed = answer == nullptr;
+      Py_XDECREF(answer);
     }
+    away->emplace();
     trainer.begin();
     return failed;
   }
@@ -263,7 +274,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
                 const py::object& callback) {
   if (batch_size < 1)
     throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
-  Batch batch(handle, x, y, weight, false);
+  Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight), false);
   const std::size_t rows = batch.x.matrix.rows;
   const std::size_t size = std::min(static_cast<std::size_t>(batch_size), rows);
   const std::size_t n_steps = (rows + size - 1) / size;
@@ -284,8 +295,9 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
     EpochPoll poll{trainer, callback};
     EpochResult result;
     {
-      const GilRelease release;
       std::vector<std::size_t> order;
+      std::optional<GilRelease> away(std::in_place);
+      poll.away = &away;
       if (shuffle) {
         order = permutation(shuffle->first, shuffle->second, rows);
         batch.samples.order = order.data();
@@ -297,20 +309,16 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
     }
     typed.spare = std::move(workspace);
     if (poll.failed) throw py::error_already_set();
-    if (poll.ended) {  // as Python ends a thread
-      PyErr_SetNone(PyExc_SystemExit);
-      throw py::error_already_set();
-    }
     return py::make_tuple(result.cost, result.steps, result.bad_layer);
   });
 }
 
 void check_data(PyNetwork& handle, const py::object& x, const py::object& y,
-                const py::object& weight) {
-  const Batch batch(handle, x, y, weight, false);
+                const py::object& weight, std::size_t first_row) {
+  const Batch batch(handle, x, y, weight, false, first_row);
   handle.visit([&]<class T>(TypedNetwork<T>&) {
-    check_finite<T>(batch.samples.x, "x");
-    check_finite<T>(batch.samples.y.matrix, "y");
+    check_finite<T>(batch.samples.x, "x", first_row);
+    check_finite<T>(batch.samples.y.matrix, "y", first_row);
   });
 }
 
@@ -391,7 +399,8 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
            "One epoch of updates: (cost, steps done, layer with non-finite numbers or 0).")
       .def("check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
-           "Raise unless everything fits this network and is finite.");
+           py::arg("first_row") = 0,
+           "Raise unless everything fits this network and is finite; rows count from `first_row`.");
 }
 
 }  // namespace chainrule::python

@@ -1,37 +1,40 @@
 // Giving the GIL away, also while the interpreter ends.
 //
-// A thread that asks for the GIL of an interpreter that has ended is killed by CPython (before 3.14),
-// in the middle of C++ that has to be left in order. So the end waits for the threads that are away,
-// and a thread that would go away after that stays where it is, as CPython 3.14 does it.
+// CPython before 3.14 kills a thread that asks for the GIL of an interpreter that has ended, in the
+// middle of C++ that has to be left in order. So a thread that would come back then stays away for
+// good, as from 3.14 on; and the end waits for those that are on their way.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
 namespace chainrule::python {
 
-// While it lives, the interpreter does not end: around code that may give the GIL away. Made and
-// dropped with the GIL held.
-class Away {
+// Without the GIL for as long as it lives.
+class GilRelease {
  public:
-  Away();
-  ~Away();
-  Away(const Away&) = delete;
-  Away& operator=(const Away&) = delete;
+  GilRelease();
+  ~GilRelease();
+  GilRelease(const GilRelease&) = delete;
+  GilRelease& operator=(const GilRelease&) = delete;
+
+ private:
+  PyThreadState* state_;
+};
+
+// While it lives, the interpreter does not end: around code of others that gives the GIL away. Made
+// and dropped with the GIL held.
+class KeepInterpreter {
+ public:
+  KeepInterpreter();
+  ~KeepInterpreter();
+  KeepInterpreter(const KeepInterpreter&) = delete;
+  KeepInterpreter& operator=(const KeepInterpreter&) = delete;
 
  private:
   unsigned generation_;
 };
 
-// Without the GIL for as long as it lives.
-class GilRelease {
-  Away away_;
-  pybind11::gil_scoped_release release_;
-};
-
-// True once the interpreter has begun to end: work without the GIL should stop soon.
-bool interpreter_ends();
-
-// Lets the end of the interpreter wait for every Away; once, when the module is imported.
-void wait_at_exit();
+// Makes the end of the interpreter known here; once, when the module is imported.
+void watch_exit();
 
 }  // namespace chainrule::python

@@ -15,6 +15,9 @@
 
 namespace chainrule::python {
 
+inline constexpr const char* kNoMemory =
+    "there is not enough memory for this call: use fewer rows at a time, or a smaller network";
+
 // Below this many multiply-adds (about 10 µs) a call keeps the GIL.
 inline constexpr double kReleaseWork = 1 << 17;
 

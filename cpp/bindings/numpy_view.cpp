@@ -35,13 +35,35 @@ py::object converted(const py::object& array, int typenum, bool convert, const c
   if (!convert)
     throw py::type_error(std::string(name) + " has dtype " + dtype_text(as_array(array)) +
                          " (or is unaligned or byte-swapped), expected an aligned native array");
-  const Away away;
-  auto copy = py::reinterpret_steal<py::object>(
-      PyArray_FromArray(as_array(array), PyArray_DescrFromType(typenum),
-                        NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_FORCECAST));
+  const KeepInterpreter keep;
+  // What overflows becomes infinite, as in the core's own conversions, and is no warning.
+  const py::object quiet = py::module_::import("numpy").attr("errstate")(py::arg("all") = "ignore");
+  quiet.attr("__enter__")();
+  auto copy = py::reinterpret_steal<py::object>(PyArray_FromArray(
+      as_array(array), PyArray_DescrFromType(typenum),
+      NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY));
+  {
+    const py::error_scope kept;
+    quiet.attr("__exit__")(py::none(), py::none(), py::none());
+  }
   if (!copy) throw py::error_already_set();
   return copy;
 }
+
+// The addresses between which all elements of an array lie.
+struct Extent {
+  const char* low;
+  const char* high;
+
+  explicit Extent(PyArrayObject* array) : low(PyArray_BYTES(array)), high(low) {
+    if (PyArray_SIZE(array) == 0) return;
+    for (int i = 0; i < PyArray_NDIM(array); ++i) {
+      const npy_intp reach = (PyArray_DIM(array, i) - 1) * PyArray_STRIDE(array, i);
+      (reach < 0 ? low : high) += reach;
+    }
+    high += PyArray_ITEMSIZE(array);
+  }
+};
 
 // A matrix over a one- or two-dimensional array; one dimension is a row, or a column.
 Matrix as_matrix(PyArrayObject* array, ElementType type, bool vector_is_column) {
@@ -115,6 +137,12 @@ bool overlaps(PyArrayObject* out, PyObject* object) {
 
 }  // namespace
 
+bool touches(PyObject* array, const void* begin, std::size_t bytes) {
+  const Extent extent(as_array(array));
+  const char* const first = static_cast<const char*>(begin);
+  return extent.low < first + bytes && first < extent.high;
+}
+
 std::string shape_text(PyArrayObject* array) {
   std::string text = "(";
   for (int i = 0; i < PyArray_NDIM(array); ++i)
@@ -127,7 +155,7 @@ py::object real_array(PyObject* object, const char* name) {
   if (PyArray_Check(object)) {
     array = py::reinterpret_borrow<py::object>(object);
   } else {
-    const Away away;
+    const KeepInterpreter keep;
     array = py::reinterpret_steal<py::object>(PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr));
     if (!array) throw py::error_already_set();
   }
@@ -165,15 +193,18 @@ Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* 
 template <class T>
 Input view_direct_rows(PyObject* object, std::size_t columns, const char* name) {
   Input input = view_rows(object, columns, kTypenum<T>, name);
-  if (!is_direct<T>(input.matrix)) {
-    input.array = converted(input.array, kTypenum<T>, true, name);
-    input.matrix = readable_matrix(input.array, kTypenum<T>, true, name, false);
-  }
+  if (is_direct<T>(input.matrix)) return input;
+  const std::size_t rows = input.matrix.rows;
+  py::object copy = new_array(kTypenum<T>, rows, columns, input.is_vector);
+  T* const data = static_cast<T*>(PyArray_DATA(as_array(copy)));
+  for (std::size_t i = 0; i < rows; ++i) read_row<T>(input.matrix, i, data + i * columns);
+  input.array = std::move(copy);
+  input.matrix = readable_matrix(input.array, kTypenum<T>, true, name, false);
   return input;
 }
 
 TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t rows, bool vector,
-                         int typenum, bool convert) {
+                         int typenum, bool convert, std::size_t first_row) {
   TargetInput input;
   input.array = real_array(object, "y");
   PyArrayObject* const y = as_array(input.array);
@@ -193,9 +224,9 @@ TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t row
     for (std::size_t i = 0; i < rows; ++i) {
       const std::int64_t label = read_label(input.targets.matrix, i);
       if (label < 0 || static_cast<std::size_t>(label) >= n)
-        throw py::value_error("the label in row " + std::to_string(i) + " of y is outside 0 ... " +
-                              std::to_string(n - 1) + ": labels count the " + std::to_string(n) +
-                              " outputs from 0");
+        throw py::value_error("the label in row " + std::to_string(first_row + i) +
+                              " of y is outside 0 ... " + std::to_string(n - 1) +
+                              ": labels count the " + std::to_string(n) + " outputs from 0");
     }
   }
   return input;
@@ -244,6 +275,8 @@ void check_out(PyObject* object, const Input& x, std::size_t columns, int typenu
         "out has shape " + shape_text(out) + ", expected " +
         (x.is_vector ? "(" + n + ",)" : "(" + std::to_string(x.matrix.rows) + ", " + n + ")"));
   }
+  if (!PyArray_CheckExact(object) && py::hasattr(py::handle(object), "mask"))
+    throw py::type_error("out is a masked array, whose mask would hide the result: pass out.data");
   if (!PyArray_ISCARRAY(out))
     throw py::value_error(!PyArray_ISWRITEABLE(out)
                               ? "out is read-only, expected a writable array"
@@ -306,8 +339,10 @@ std::pair<py::tuple, py::tuple> parameter_views(const Layout& layout, T* data, p
 Pin::Pin(py::handle array) {
   PyObject* owner = array.ptr();
   if (owner == nullptr) return;
-  while (PyArray_BASE(as_array(owner)) != nullptr && PyArray_Check(PyArray_BASE(as_array(owner))))
-    owner = PyArray_BASE(as_array(owner));
+  for (PyObject* base; (base = PyArray_BASE(as_array(owner))) != nullptr; owner = base) {
+    if (PyMemoryView_Check(base)) base = PyMemoryView_GET_BASE(base);
+    if (base == nullptr || !PyArray_Check(base)) break;
+  }
   reference_ = py::reinterpret_steal<py::object>(PyWeakref_NewRef(owner, nullptr));
   if (!reference_) throw py::error_already_set();
 }

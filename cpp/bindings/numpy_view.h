@@ -29,6 +29,9 @@ inline PyArrayObject* as_array(PyObject* object) {
 }
 inline PyArrayObject* as_array(const py::object& object) { return as_array(object.ptr()); }
 
+// Whether an array may have elements in the `bytes` bytes from `begin` on.
+bool touches(PyObject* array, const void* begin, std::size_t bytes);
+
 // "(3, 4)"
 std::string shape_text(PyArrayObject* array);
 
@@ -59,9 +62,9 @@ struct TargetInput {
 };
 
 // y for `rows` samples (`vector`: for the one sample of a one-dimensional x), see API.md,
-// "Targets".
+// "Targets". Messages count rows from `first_row`.
 TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t rows, bool vector,
-                         int typenum, bool convert = true);
+                         int typenum, bool convert = true, std::size_t first_row = 0);
 
 // Weights of `rows` samples: finite, none negative, not all zero; None gives null.
 struct WeightInput {

@@ -77,6 +77,10 @@ PyObject* predict_typed(const Network<T>& network, Handle& handle, const Argumen
   py::object out;
   if (arguments.out != nullptr) {
     check_out(arguments.out, x, n_outputs, kTypenum<T>);
+    if (touches(arguments.out, network.parameters.data(), network.layout.size * sizeof(T)))
+      throw py::value_error(
+          "out overlaps the parameters of the network, which it would change: give it memory of "
+          "its own");
     out = py::reinterpret_borrow<py::object>(arguments.out);
   } else {
     out = new_array(kTypenum<T>, x.matrix.rows, n_outputs, x.is_vector);
@@ -112,7 +116,7 @@ PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t n_args, SetName
   } catch (const py::builtin_exception& error) {
     error.set_error();
   } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
+    PyErr_SetString(PyExc_MemoryError, kNoMemory);
   } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }

@@ -39,12 +39,13 @@ def weight_array(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
     """Return sample weights as float64 of shape (n,), all finite and >= 0, with a sum > 0."""
     if value is None:
         return None
-    array = np.ascontiguousarray(real_array(value, "sample_weight"), dtype=np.float64)
+    with np.errstate(all="ignore"):  # a long double or a sum that overflows is refused below
+        array = np.ascontiguousarray(real_array(value, "sample_weight"), dtype=np.float64)
+        valid = (np.isfinite(array) & (array >= 0)).all()
+        total = array.sum()
     if array.shape != (n,):
         raise ValueError(f"sample_weight must have shape ({n},), got {np.shape(value)}")
-    with np.errstate(over="ignore"):
-        total = array.sum()
-    if not (np.isfinite(array) & (array >= 0)).all() or not 0 < total < np.inf:
+    if not valid or not 0 < total < np.inf:
         raise ValueError("sample_weight must be finite and >= 0, with a finite sum above 0")
     return array
 
@@ -75,8 +76,14 @@ def native(array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if is_native(array):
         return array
     wanted = dtype if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
-    with np.errstate(over="ignore"):  # a long double may become infinite: the checks say so
+    with np.errstate(all="ignore"):  # a long double may become infinite: the checks say so
         return np.array(array, wanted)
+
+
+def apart(network: _core.Network, array: NDArray[Any]) -> NDArray[Any]:
+    """Return `array`, or a copy if it lies in the network's parameters, which training changes."""
+    views = (*network.weights, *network.biases)
+    return array.copy() if any(np.may_share_memory(array, view) for view in views) else array
 
 
 def row_slices(n: int, width: int) -> Iterator[slice]:
@@ -97,8 +104,4 @@ def check(
         return
     for part in row_slices(len(x), max(network.sizes)):
         x_part, y_part = native(x[part], network.dtype), native(y[part], network.dtype)
-        try:
-            network.check_data(x_part, y_part, None)
-        except ValueError as error:
-            message = f"{error} (within rows {part.start} to {part.stop - 1}, counted from 0)"
-            raise ValueError(message) from None
+        network.check_data(x_part, y_part, None, part.start)

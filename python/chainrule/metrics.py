@@ -48,11 +48,12 @@ class _Hits:
         self.hits = self.total = 0.0
 
     def add(self, a: NDArray[Any], y: NDArray[Any], w: NDArray[Any]) -> None:
+        known = ~np.isnan(a)  # NaN is no answer, hence no right one
         if self.binary:
-            right = ((a >= 0.5) == (y.reshape(a.shape) >= 0.5)).mean(axis=1)
+            right = (known & ((a >= 0.5) == (y.reshape(a.shape) >= 0.5))).mean(axis=1)
         else:
             labels = y if y.ndim == 1 and y.dtype.kind in "iu" else y.reshape(a.shape).argmax(1)
-            right = (a.argmax(axis=1) == labels).astype(np.float64)
+            right = (known.all(axis=1) & (a.argmax(axis=1) == labels)).astype(np.float64)
         self.hits += float(_sum(w * right))
         self.total += float(_sum(w))
 

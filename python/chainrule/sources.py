@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from chainrule import _core
-from chainrule.arrays import as_batch, check, is_native, native
+from chainrule.arrays import apart, as_batch, check, is_native, native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,8 @@ class Arrays:
     ) -> None:
         check(network, *data)
         self.network = network
-        self.data = data
+        x, y, w = data
+        self.data = apart(network, x), apart(network, y), None if w is None else apart(network, w)
         self.n = len(data[0])
         self.batch_size = self.n if batch_size is None else min(batch_size, self.n)
         self.shuffle = shuffle and batch_size is not None
