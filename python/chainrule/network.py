@@ -217,6 +217,8 @@ class Network(_core.Network):
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last completed step.
         """
+        # Bound beforehand: the claim can be given back where there is no memory left.
+        end_fit = self.end_fit
         if not self.begin_fit():
             raise RuntimeError("fit is already running on this network, in a callback or thread")
         try:
@@ -237,7 +239,7 @@ class Network(_core.Network):
                 threads=threads,
             )
         finally:
-            self.end_fit()
+            end_fit()
 
     def train_step(
         self,
@@ -278,7 +280,8 @@ class Network(_core.Network):
             [real_array(part, "every gradient") for part in parts]
             for parts in (gradients.weights, gradients.biases)
         )
-        self.update(weights, biases, state, rate)
+        with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
+            self.update(weights, biases, state, rate)
 
     # Derivatives and their parts
 
@@ -338,7 +341,8 @@ class Network(_core.Network):
         """
         from chainrule.explain import explain
 
-        return explain(self, x, y, layer, to, from_)
+        with np.errstate(all="ignore"):
+            return explain(self, x, y, layer, to, from_)
 
     def check_gradients(self, x: ArrayLike, y: ArrayLike) -> float:
         """Compare back-propagation with central differences, in float64.
@@ -351,7 +355,8 @@ class Network(_core.Network):
         """
         from chainrule.gradcheck import check_gradients
 
-        return check_gradients(self, x, y)
+        with np.errstate(all="ignore"):
+            return check_gradients(self, x, y)
 
     # Inspection
 
@@ -368,7 +373,8 @@ class Network(_core.Network):
             side of 1/2); otherwise "mae", the mean |a - y|, and "r2", the mean over outputs of
             1 - Σ (y - a)² / Σ (y - ȳ)².
         """
-        return metrics.evaluate(self, x, y, sample_weight)
+        with np.errstate(all="ignore"):
+            return metrics.evaluate(self, x, y, sample_weight)
 
     def summary(self) -> None:
         """Print layers, shapes, activations, parameters and memory."""
@@ -404,7 +410,15 @@ class Network(_core.Network):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, replacing it in one step if it exists.
 
-        The header holds architecture, seed, epoch counter, and a SHA-256 over all of it.
+        The header holds architecture, seed, epoch counter, and a SHA-256 over all of it. A process
+        that is killed while it saves leaves ``.chainrule-<16 hex digits>.tmp`` in the folder.
+        Nothing removes it, since it could be another process's, still being written; delete it
+        when none is saving there.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; what was there before is untouched.
         """
         from chainrule.files import save
 
@@ -417,7 +431,9 @@ class Network(_core.Network):
         Raises
         ------
         ValueError
-            If the file is not such a file, or is damaged; the message names file and reason.
+            If it is not such a file, or is damaged; the message names file and reason.
+        OSError
+            If there is no such file, or it cannot be read.
         """
         from chainrule.files import load
 
@@ -447,7 +463,7 @@ class Network(_core.Network):
                     raise ValueError(
                         f"init of layer {layer} must return shape {w.shape}, got {drawn.shape}"
                     )
-                with np.errstate(over="ignore"):
+                with np.errstate(all="ignore"):
                     w[...] = drawn
                 if not np.isfinite(w).all():
                     raise ValueError(f"init of layer {layer} returned numbers that are not finite")
