@@ -123,60 +123,11 @@ def test_weights_of_all_ones_train_as_none_do(net, data):
     np.testing.assert_allclose(net.get_parameters(), other.get_parameters(), rtol=1e-14, atol=1e-14)
 
 
-# --- one result, whichever call computes it ---------------------------------------------------
-
-
-def float32_problem(rng, sizes=(20, 33, 10), n=100):
-    net = random_network(rng, sizes, ["relu", "softmax"], "cross_entropy", dtype="float32")
-    x = rng.normal(size=(n, sizes[0])).astype(np.float32)
-    return net, x, rng.integers(0, sizes[-1], n)
-
-
-OPTIMIZERS = {
-    "sgd": lambda: cr.SGD(0.1),
-    "momentum": lambda: cr.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=1e-3),
-    "adam": lambda: cr.Adam(0.01),
-}
-
-
 @pytest.mark.bits
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("batch_size", [1, 32, None])
-def test_n_calls_of_one_epoch_equal_one_call_of_n_epochs(rng, name, batch_size):
-    net, x, y = float32_problem(rng)
-    other = copy.deepcopy(net)
-    history = net.fit(x, y, epochs=4, batch_size=batch_size, optimizer=OPTIMIZERS[name]())
-    optimizer, costs = OPTIMIZERS[name](), []
-    for _ in range(4):
-        costs += other.fit(x, y, epochs=1, batch_size=batch_size, optimizer=optimizer).cost
-    assert_same_bits(net.get_parameters(), other.get_parameters())
-    assert list(history.cost) == costs
-
-
-@pytest.mark.bits
-@pytest.mark.parametrize("sizes", [(3, 5, 2), (20, 33, 10), (200, 65, 3)], ids=str)
-@pytest.mark.parametrize("batch_size", [1, 7, 32, 100])
-def test_four_ways_to_descend_give_the_same_bits(rng, sizes, batch_size):
-    net, x, y = float32_problem(rng, sizes)
-    by_rate, by_rule, by_step, by_apply = (copy.deepcopy(net) for _ in range(4))
-    sgd = cr.SGD(0.1)
-    by_rate.fit(x, y, batch_size=batch_size, learning_rate=0.1)
-    by_rule.fit(x, y, batch_size=batch_size, optimizer=cr.SGD(0.1))
-    order = _core.permutation(net.seed, 0, len(x))
-    for start in range(0, len(x), batch_size):
-        rows = order[start : start + batch_size]
-        by_step.train_step(x[rows], y[rows], learning_rate=0.1)
-        by_apply.apply(by_apply.gradients(x[rows], y[rows]), sgd)
-    for other in (by_rule, by_step, by_apply):
-        assert_same_bits(other.get_parameters(), by_rate.get_parameters())
-
-
-@pytest.mark.bits
-def test_train_step_returns_the_cost_before_its_update(rng):
-    net, x, y = float32_problem(rng)
-    before = net.cost(x, y)
-    assert net.train_step(x, y, learning_rate=0.1) == before
-    assert net.cost(x, y) != before
+def test_train_step_returns_the_cost_before_its_update(net, data):
+    before = net.cost(*data)
+    assert net.train_step(*data, learning_rate=0.1) == before
+    assert net.cost(*data) != before
 
 
 # --- the permutation --------------------------------------------------------------------------

@@ -73,16 +73,6 @@ def test_a_copy_has_the_same_architecture(net, path, round_trip):
         assert getattr(other, name) == getattr(net, name)
 
 
-@pytest.mark.bits
-def test_a_copy_goes_on_as_the_original_would(net, path, round_trip, rng):
-    """Seed and epoch counter are kept: the next epoch has the same order."""
-    other = round_trip(net, path)
-    x, y = rng.normal(size=(30, 5)), rng.integers(0, 3, 30)
-    for each in (net, other):
-        each.fit(x, y, epochs=2, batch_size=4, learning_rate=0.1)
-    assert_same_bits(other.get_parameters(), net.get_parameters())
-
-
 def test_a_copy_is_independent(net, path, round_trip):
     other = round_trip(net, path)
     with unchanged(net):

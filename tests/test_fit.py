@@ -214,17 +214,6 @@ def test_progress_does_not_change_the_training(net, data):
 # --- streams ----------------------------------------------------------------------------------
 
 
-@pytest.mark.bits
-def test_a_stream_trains_as_the_same_batches_do(net, data):
-    x, y = data
-    other = copy.deepcopy(net)
-    batches = [(x[i : i + 7], y[i : i + 7]) for i in range(0, N, 7)]
-    streamed = net.fit(batches, epochs=3, optimizer=cr.Adam(0.01))
-    arrays = other.fit(x, y, epochs=3, batch_size=7, shuffle=False, optimizer=cr.Adam(0.01))
-    assert_same_bits(net.get_parameters(), other.get_parameters())
-    assert streamed.cost == pytest.approx(arrays.cost, rel=1e-12)
-
-
 def test_a_stream_is_iterated_once_an_epoch(net, data):
     class Source:
         passes = 0

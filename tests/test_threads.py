@@ -1,9 +1,8 @@
-"""Threads: one result for every number of them, callers in parallel, and fork."""
+"""Threads: one result for every number of them, and callers in parallel."""
 
 from __future__ import annotations
 
 import copy
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from support import assert_same_bits, bits, random_network, run_python
+from support import assert_same_bits, random_network, run_python
 
 THREADS = [1, 2, 3]
 
@@ -68,39 +67,13 @@ def test_predict_has_the_same_bits_for_every_number_of_threads(problem, restore_
 
 
 @pytest.mark.bits
-def test_gradients_have_the_same_bits_for_every_number_of_threads(problem, restore_threads):
-    net, x, y = problem
-    results = []
-    for n in THREADS:
-        cr.set_num_threads(n)
-        gradients = net.gradients(x, y)
-        a, pullback = net.vjp(x)
-        sums, dC_dx = pullback(a)
-        results.append(bits(gradients.cost, gradients.flatten(), sums.flatten(), dC_dx))
-    assert len(set(results)) == 1
-
-
-@pytest.mark.bits
-@pytest.mark.parametrize("batch_size", [1, 50, 600])
-@pytest.mark.parametrize("make", [lambda: cr.SGD(0.1), cr.Adam], ids=["SGD", "Adam"])
-def test_training_has_the_same_bits_for_every_number_of_threads(problem, batch_size, make):
-    net, x, y = problem
-    results = []
-    for n in THREADS:
-        each = copy.deepcopy(net)
-        history = each.fit(x, y, epochs=2, batch_size=batch_size, optimizer=make(), threads=n)
-        results.append(bits(each.get_parameters(), history.cost))
-    assert len(set(results)) == 1
-
-
-@pytest.mark.bits
 @pytest.mark.parametrize("frozen", [False, True], ids=["network", "predictor"])
-def test_sixteen_threads_predict_at_once(problem, frozen):
+def test_thirty_two_threads_predict_at_once(problem, frozen):
     net, x, _ = problem
     serve = net.freeze() if frozen else net
     expected = net.predict(x)
     parts = [slice(i % 97, i % 97 + 1 + i % 400) for i in range(300)]
-    with ThreadPoolExecutor(16) as pool:
+    with ThreadPoolExecutor(32) as pool:
         results = list(pool.map(lambda part: serve.predict(x[part]), parts))
     for part, result in zip(parts, results, strict=True):
         assert_same_bits(result, expected[part])
@@ -138,34 +111,3 @@ def test_two_networks_train_at_once(problem):
     net.fit(x, y, epochs=2, learning_rate=0.05)
     for each in nets:
         assert_same_bits(each.get_parameters(), net.get_parameters())
-
-
-FORK = """
-import os, sys, warnings
-import numpy as np
-import chainrule as cr
-
-warnings.simplefilter("ignore", DeprecationWarning)  # fork in a process that has threads
-x = np.random.default_rng(0).normal(size=(600, 120)).astype(np.float32)
-y = np.arange(600) % 10
-net = cr.Network([120, 200, 10], ["tanh", "softmax"], "cross_entropy", seed=0)
-serve = net.freeze()
-before = net.predict(x, threads=2).tobytes()
-net.fit(x, y, learning_rate=0.1, threads=2)
-trained = net.predict(x, threads=2).tobytes()
-for _ in range(3):
-    child = os.fork()
-    if child == 0:
-        same = net.predict(x, threads=2).tobytes() == trained
-        same = same and serve.predict(x, threads=2).tobytes() == before
-        net.fit(x, y, learning_rate=0.1, threads=2)
-        os._exit(0 if same and np.isfinite(net.get_parameters()).all() else 1)
-    assert os.waitpid(child, 0)[1] == 0
-    assert net.predict(x, threads=2).tobytes() == trained
-print("ok")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-def test_a_forked_child_predicts_and_trains():
-    assert run_python("-c", FORK, timeout=120).strip() == "ok"

@@ -2,6 +2,7 @@
 #include <mutex>
 
 #include "bindings/batch.h"
+#include "bindings/instances.h"
 
 namespace chainrule::python {
 namespace {
@@ -55,6 +56,7 @@ py::object array_of_rows(const T* view, std::size_t stride, std::size_t rows, st
 // What record() keeps for one reverse pass after another.
 struct Tape {
   py::object network;  // keeps the handle alive
+  py::object outputs;  // a^L, until record() hands it out
   PyNetwork* handle;
   std::variant<std::unique_ptr<Workspace<float>>, std::unique_ptr<Workspace<double>>> workspace;
   std::uint64_t version = 0;
@@ -65,7 +67,7 @@ struct Tape {
 
 namespace {
 
-py::tuple record_forward(const py::object& self, const py::object& x_object) {
+std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_object) {
   PyNetwork& handle = self.cast<PyNetwork&>();
   const Input x = view_rows(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x");
   const Pin pin(x.array);
@@ -75,7 +77,7 @@ py::tuple record_forward(const py::object& self, const py::object& x_object) {
 
   tape->rows = x.matrix.rows;
   tape->is_vector = x.is_vector;
-  py::object a = handle.visit([&]<class T>(TypedNetwork<T>& typed) {
+  handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     const Layout& layout = typed.network.layout;
     auto workspace =
         std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
@@ -84,12 +86,16 @@ py::tuple record_forward(const py::object& self, const py::object& x_object) {
       tape->version = handle.gate.version();
       record(typed.network, *workspace, x.matrix);
     });
-    py::object outputs = array_of_rows(workspace->layers.back().a, layout.layers.back().stride,
-                                       x.matrix.rows, layout.n_outputs(), x.is_vector);
+    tape->outputs = array_of_rows(workspace->layers.back().a, layout.layers.back().stride,
+                                  x.matrix.rows, layout.n_outputs(), x.is_vector);
     tape->workspace = std::move(workspace);
-    return outputs;
   });
-  return py::make_tuple(a, std::move(tape));
+  return tape;
+}
+
+py::tuple record_forward(const py::object& self, const py::object& x) {
+  const py::object tape = py::type::of<Tape>()(self, x);
+  return py::make_tuple(std::exchange(tape.cast<Tape&>().outputs, {}), tape);
 }
 
 py::tuple pullback(Tape& tape, const py::object& dC_da) {
@@ -179,7 +185,10 @@ py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) 
 }  // namespace
 
 void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
-  py::class_<Tape>(module, "Tape", py::is_final()).def("pullback", &pullback, py::arg("dC_da"));
+  py::class_<Tape>(module, "Tape", py::is_final(), holds_network<Tape>())
+      .def("__init__", init(&make_tape), py::detail::is_new_style_constructor(), py::arg("network"),
+           py::arg("x"))
+      .def("pullback", &pullback, py::arg("dC_da"));
   network
       .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
            R"(The mean cost of the samples, or Σ wᵢ Cᵢ / Σ wᵢ with weights.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/batch.h"
+#include "bindings/instances.h"
 #include "core/random.h"
 
 namespace chainrule::python {
@@ -379,13 +380,16 @@ void restore(Snapshot& snapshot) {
 }  // namespace
 
 void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
-  py::class_<OptimizerState>(module, "OptimizerState", py::is_final())
-      .def(py::init(&make_state), py::arg("network"), py::arg("rule"), py::arg("hyperparameters"))
+  py::class_<OptimizerState>(module, "OptimizerState", py::is_final(),
+                             holds_network<OptimizerState>())
+      .def("__init__", init(&make_state), py::detail::is_new_style_constructor(),
+           py::arg("network"), py::arg("rule"), py::arg("hyperparameters"))
       .def_property_readonly("step", [](OptimizerState& self) {
         return self.handle->visit([&]<class T>(TypedNetwork<T>&) { return self.of<T>().step(); });
       });
-  py::class_<Snapshot>(module, "Snapshot", py::is_final())
-      .def(py::init(&make_snapshot), py::arg("network"), py::arg("optimizer"))
+  py::class_<Snapshot>(module, "Snapshot", py::is_final(), holds_network<Snapshot>())
+      .def("__init__", init(&make_snapshot), py::detail::is_new_style_constructor(),
+           py::arg("network"), py::arg("optimizer"))
       .def("retake", &retake, "Take over what the network and the optimiser are now.")
       .def("restore", &restore, "Give both back what they were.");
   network

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bindings/handle.h"
+#include "bindings/instances.h"
 #include "core/initialize.h"
 
 namespace chainrule::python {
@@ -219,8 +220,9 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
 void bind_network(py::module_& module) {
   py::class_<PyNetwork> network(module, "Network", predict_methods<PyNetwork>());
   network
-      .def(py::init(&make_network), py::arg("sizes"), py::arg("activations"), py::arg("loss"),
-           py::arg("dtype"), py::arg("bias"))
+      .def("__init__", init(&make_network), py::detail::is_new_style_constructor(),
+           py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("dtype"),
+           py::arg("bias"))
       .def_property_readonly(
           "sizes", [](PyNetwork& self) { return sizes_of(self); },
           "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
@@ -295,7 +297,8 @@ TypeError, ValueError
 
 void bind_predictor(py::module_& module) {
   py::class_<PyPredictor>(module, "Predictor", predict_methods<PyPredictor>())
-      .def(py::init(&make_predictor), py::arg("network"))
+      .def("__init__", init(&make_predictor), py::detail::is_new_style_constructor(),
+           py::arg("network"))
       .def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
       .def_property_readonly("activations", [](PyPredictor& self) { return activations_of(self); })
       .def_property_readonly("dtype", [](PyPredictor& self) { return dtype_of(self); })

@@ -1,6 +1,7 @@
 // predict: the hot call. A raw METH_FASTCALL method on the type, so that a conforming array meets
 // no conversion machinery, no lock and no allocation but that of the result.
 #include "bindings/handle.h"
+#include "bindings/instances.h"
 
 namespace chainrule::python {
 namespace {
@@ -184,6 +185,7 @@ py::custom_type_setup predict_methods() {
        METH_FASTCALL | METH_KEYWORDS, kPredictDoc},
       {nullptr, nullptr, 0, nullptr}};
   return py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+    heap_type->ht_type.tp_new = &new_instance;
     heap_type->ht_type.tp_methods = methods;
     heap_type->ht_type.tp_call = &call_slot<H>;
   });

@@ -6,6 +6,7 @@
 #include <charconv>
 #include <cstdlib>
 #include <exception>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -34,17 +35,18 @@ thread_local std::barrier<>* t_barrier = nullptr;
 // Runs body(team) on threads of its own; false, and nothing has run, where they cannot be had.
 bool run_threads(int size, Body body, void* context) {
   std::atomic<int> go{0};  // 1: all threads are there, -1: they cannot be
-  std::barrier<> barrier(size);
+  std::optional<std::barrier<>> barrier;
   const auto work = [&](int rank) {
     go.wait(0);
     if (go < 0) return;
-    t_barrier = &barrier;
+    t_barrier = &*barrier;
     body(context, Team{rank, size});
     t_barrier = nullptr;
   };
   std::vector<std::thread> threads;
   bool complete = true;
   try {
+    barrier.emplace(size);
     threads.reserve(static_cast<std::size_t>(size));
     for (int rank = 1; rank < size; ++rank) threads.emplace_back(work, rank);
   } catch (const std::exception&) {

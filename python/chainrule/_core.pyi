@@ -123,6 +123,7 @@ class Predictor:
 
 @final
 class Tape:
+    def __init__(self, network: Network, x: ArrayLike) -> None: ...
     def pullback(
         self, dC_da: ArrayLike
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], NDArray[Any]]: ...
