@@ -138,10 +138,9 @@ void flat(Size n) {
 
 template <class T>
 void everything() {
-  for (const Size n_out : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 24, 31, 33, 40, 65, 257})
-    for (const Size n_in : {1, 2, 3, 7, 8, 15, 16, 17, 33, 257})
-      for (const Size rows : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25, 30})
-        products<T>(rows, n_in, n_out);
+  for (const Size n_out : {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 40, 257})
+    for (const Size n_in : {1, 3, 8, 15, 17, 257})
+      for (const Size rows : {1, 2, 3, 6, 7, 12, 13, 25}) products<T>(rows, n_in, n_out);
   for (Size n = 1; n <= 70; ++n) {
     flat<T>(n);
     for (const Size rows : {1, 3}) rowwise<T>(rows, n);
