@@ -38,23 +38,47 @@ BY_CONDITION = {"silu_derivative", "gelu_derivative"}
 
 LOWEST = {"log": 0.0, "log1p": -1.0}  # ends of the domains
 
-INF, NAN = math.inf, math.nan
+#: Never falls where x grows; the others may, by a place or two.
+MONOTONE = ["exp", "expm1", "log", "log1p", "tanh", "erf"]
+ODD = ["tanh", "erf"]
+#: The sign of the result is that of x, or never negative; that of a zero too.
+SIGN_OF_X = ["expm1", "log1p", "tanh", "erf", "silu", "gelu"]
+POSITIVE = ["exp", "sigmoid", "softplus", "normal_cdf"]
 
-#: name: [(x, f(x))]; signs of zeros count
-EDGES = {
-    "exp": [(-INF, 0.0), (INF, INF), (0.0, 1.0), (-0.0, 1.0), (1e5, INF), (-1e5, 0.0)],
-    "expm1": [(-INF, -1.0), (INF, INF), (0.0, 0.0), (-0.0, -0.0), (1e5, INF), (-1e5, -1.0)],
-    "log": [(0.0, -INF), (-0.0, -INF), (1.0, 0.0), (INF, INF), (-1.0, NAN), (-INF, NAN)],
-    "log1p": [(-1.0, -INF), (0.0, 0.0), (-0.0, -0.0), (INF, INF), (-2.0, NAN), (-INF, NAN)],
-    "tanh": [(-INF, -1.0), (INF, 1.0), (0.0, 0.0), (-0.0, -0.0), (1e5, 1.0), (-1e5, -1.0)],
-    "sigmoid": [(-INF, 0.0), (INF, 1.0), (0.0, 0.5), (-0.0, 0.5), (1e5, 1.0), (-1e5, 0.0)],
-    "erf": [(-INF, -1.0), (INF, 1.0), (0.0, 0.0), (-0.0, -0.0), (1e5, 1.0), (-1e5, -1.0)],
-    "normal_cdf": [(-INF, 0.0), (INF, 1.0), (1e5, 1.0), (-1e5, 0.0)],
-    "softplus": [(-INF, 0.0), (INF, INF), (1e5, 1e5), (-1e5, 0.0)],
-    "silu": [(INF, INF), (0.0, 0.0), (-0.0, -0.0), (1e5, 1e5)],
-    "gelu": [(INF, INF), (0.0, 0.0), (-0.0, -0.0), (1e5, 1e5)],
-    "silu_derivative": [(INF, 1.0), (0.0, 0.5), (-0.0, 0.5), (1e5, 1.0)],
-    "gelu_derivative": [(INF, 1.0), (0.0, 0.5), (-0.0, 0.5), (1e5, 1.0)],
+#: Where elementary.h takes another branch, a result saturates, or it leaves the normal numbers.
+THRESHOLDS = [
+    *(2.0**-54, 2.0**-25, math.log(2) / 2, 0.5, math.log(2), math.sqrt(0.5), 1, math.sqrt(2), 2, 4),
+    *(5.42, 8.29, 10, 13.2, 14.2, 15, 20, 36.7, 37.52, 38.6, 39, 40, 87.33654475, 88.72283905),
+    *(89, 103.9720770, 104, 112, 708.3964185322641, 709.782712893384, 710, 745.1332191019411),
+    *(746, 760),
+]
+
+INF, NAN = math.inf, math.nan
+MAX, MIN = math.nextafter(INF, 0), math.ulp(0)  # stand for those of the dtype
+LN2 = math.log(2)
+
+#: name: f(x) at each of EDGES, None where test_functions_keep_their_bounds says enough; signs of
+#: zeros count
+EDGES = [-INF, -MAX, -1e5, -MIN, -0.0, 0.0, MIN, 1e5, MAX, INF]
+AT_EDGES = {
+    "exp": [0.0, 0.0, 0.0, 1, 1, 1, 1, INF, INF, INF],
+    "expm1": [-1, -1, -1, -MIN, -0.0, 0.0, MIN, INF, INF, INF],
+    "log": [NAN, NAN, NAN, NAN, -INF, -INF, None, None, None, INF],
+    "log1p": [NAN, NAN, NAN, -MIN, -0.0, 0.0, MIN, None, None, INF],
+    "tanh": [-1, -1, -1, -MIN, -0.0, 0.0, MIN, 1, 1, 1],
+    "sigmoid": [0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 1, 1, 1],
+    "erf": [-1, -1, -1, -MIN, -0.0, 0.0, MIN, 1, 1, 1],
+    "normal_cdf": [0.0, 0.0, 0.0, 0.5, 0.5, 0.5, 0.5, 1, 1, 1],
+    "softplus": [0.0, 0.0, 0.0, LN2, LN2, LN2, LN2, 1e5, MAX, INF],
+    "silu": [-0.0, -0.0, -0.0, None, -0.0, 0.0, None, 1e5, MAX, INF],
+    "gelu": [-0.0, -0.0, -0.0, None, -0.0, 0.0, None, 1e5, MAX, INF],
+    "silu_derivative": [-0.0, -0.0, -0.0, 0.5, 0.5, 0.5, 0.5, 1, 1, 1],
+    "gelu_derivative": [-0.0, -0.0, -0.0, 0.5, 0.5, 0.5, 0.5, 1, 1, 1],
+}
+#: name: more of (x, f(x)), at the ends of the domains
+ENDS = {
+    "log": [(1, 0.0), (-1, NAN)],
+    "log1p": [(-1, -INF), (-1 - 2.0**-23, NAN), (-2, NAN)],
 }
 
 
@@ -68,6 +92,12 @@ def name(request):
     return request.param
 
 
+def with_neighbours(x, places):
+    """x, and the `places` numbers on either side of each."""
+    bits = x.view(f"i{x.itemsize}")
+    return (bits[:, None] + np.arange(-places, places + 1)).astype(bits.dtype).view(x.dtype).ravel()
+
+
 def points(name, dtype, rng):
     """Every magnitude from the least subnormal to the largest number, and the usual range."""
     info = np.finfo(dtype)
@@ -77,7 +107,9 @@ def points(name, dtype, rng):
     edges = np.array(
         [1, -1, 0.5, math.sqrt(0.5), math.sqrt(2), -0.75, -1.2784645, 2, 88, -87, -103]
     )
-    x = np.concatenate([magnitudes, usual, edges, info.tiny * np.array([0.5, 1, 2])]).astype(dtype)
+    ends = np.array([info.smallest_subnormal, info.tiny / 2, info.tiny, 2 * info.tiny, info.max])
+    branches = with_neighbours(np.concatenate([ends, THRESHOLDS]).astype(dtype), 1)
+    x = np.concatenate([magnitudes, usual, edges, branches, -branches]).astype(dtype)
     if name in LOWEST:
         x = np.concatenate([np.abs(x), -np.abs(x)])
     return x[np.isfinite(x) & (x != 0) & (x > LOWEST.get(name, -INF))]
@@ -86,11 +118,12 @@ def points(name, dtype, rng):
 def error_in_ulp(got, value, dtype):
     """|got - value| in units of the spacing of `dtype` at the exact value."""
     info = np.finfo(dtype)
-    if abs(value) > Decimal(float(info.max)):
+    if value.copy_abs() > Decimal(float(info.max)):  # abs() would round to 28 digits
         return Decimal(0) if abs(got) == INF else Decimal(INF)
     if not math.isfinite(got):
         return Decimal(INF)
-    exponent = max(math.frexp(float(value))[1] - 1, info.minexp)
+    # What underflows float64 has the exponent 0 for frexp.
+    exponent = max(math.frexp(float(value))[1] - 1, info.minexp) if float(value) else info.minexp
     return abs(Decimal(float(got)) - value) / Decimal(2) ** (exponent - info.nmant)
 
 
@@ -107,14 +140,49 @@ def test_functions_keep_their_bounds(name, dtype, rng):
 
 
 def test_edges_have_their_values(name, dtype):
-    for x, expected in EDGES[name]:
-        got = _core.elementary(name, np.array([x], dtype)).item()
-        if math.isnan(expected):
-            assert math.isnan(got), f"{name}({x}) = {got}"
-        else:
-            rounded = float(np.array(expected, dtype))
-            same_sign = math.copysign(1, got) == math.copysign(1, expected)
-            assert got == rounded and same_sign, f"{name}({x}) = {got}"
+    info = np.finfo(dtype)
+    own = {MAX: info.max, -MAX: -info.max}
+    own |= {MIN: info.smallest_subnormal, -MIN: -info.smallest_subnormal}
+    for x, expected in [*zip(EDGES, AT_EDGES[name], strict=True), *ENDS.get(name, [])]:
+        if expected is None:
+            continue
+        x, expected = (np.array([own.get(v, v)], dtype) for v in (x, expected))
+        got = _core.elementary(name, x)
+        same_sign = np.isnan(expected) or np.signbit(got) == np.signbit(expected)
+        assert np.array_equal(got, expected, equal_nan=True) and same_sign, f"{name}({x}) = {got}"
+
+
+@pytest.mark.parametrize("name", MONOTONE)
+def test_neighbours_are_in_order(name, dtype, rng):
+    x = np.unique(with_neighbours(points(name, dtype, rng), 20))
+    x = x[np.isfinite(x) & (x > LOWEST.get(name, -INF))]
+    y = _core.elementary(name, x)
+    falls = np.flatnonzero(~(y[1:] >= y[:-1]))
+    assert falls.size == 0, f"{name} falls at {x[falls + 1][:5].tolist()}"
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_functions_are_odd(name, dtype, rng):
+    x = points(name, dtype, rng)
+    assert_same_bits(_core.elementary(name, -x), -_core.elementary(name, x))
+
+
+@pytest.mark.parametrize("name", SIGN_OF_X + POSITIVE)
+def test_signs_survive_underflow(name, dtype, rng):
+    x = points(name, dtype, rng)
+    negative = np.signbit(x) if name in SIGN_OF_X else np.zeros(x.shape, bool)
+    assert np.signbit(_core.elementary(name, x)).tolist() == negative.tolist()
+
+
+def test_exp_is_infinite_or_zero_only_where_the_rounded_result_is(dtype):
+    info = np.finfo(dtype)
+    least = Decimal(float(info.smallest_subnormal))
+    first = Decimal(2) ** info.maxexp * (1 - Decimal(2) ** (-info.nmant - 2))  # rounds to infinity
+    ends = np.array([float(first.ln()), float((least / 2).ln())], dtype)
+    for x in with_neighbours(ends, 10):
+        got, value = _core.elementary("exp", x.reshape(1))[0], exact.exp(Decimal(float(x)))
+        assert (got == INF) == (value >= first), f"exp({x!r}) = {got}"
+        assert (got == 0) == (value <= least / 2), f"exp({x!r}) = {got}"
 
 
 def test_nan_gives_nan(name, dtype):

@@ -53,7 +53,8 @@ py::object apart(PyNetwork& handle, const py::object& array) {
     if (!PyArray_Check(array.ptr()) ||
         !touches(array.ptr(), parameters.data(), parameters.size() * sizeof(T)))
       return array;
-    auto copy = py::reinterpret_steal<py::object>(PyArray_NewCopy(as_array(array), NPY_KEEPORDER));
+    auto copy = py::reinterpret_steal<py::object>(
+        or_stay([&] { return PyArray_NewCopy(as_array(array), NPY_KEEPORDER); }));
     if (!copy) throw py::error_already_set();
     return copy;
   });
@@ -202,8 +203,8 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
     const py::object array = real_array(item.ptr(), "a gradient");
     check_gradient_shape(as_array(array), layout.layers[l], is_weight, l);
     const py::object place = target[l];
-    const KeepInterpreter keep;
-    if (PyArray_CopyInto(as_array(place), as_array(array)) < 0) throw py::error_already_set();
+    if (or_stay([&] { return PyArray_CopyInto(as_array(place), as_array(array)); }) < 0)
+      throw py::error_already_set();
   }
 }
 
@@ -255,13 +256,14 @@ struct EpochPoll {
   bool ask(std::size_t steps_done) {
     trainer.end();
     away->reset();
-    failed = PyErr_CheckSignals() != 0;
-    if (!failed && !callback.is_none()) {
+    or_stay([&] {
+      failed = PyErr_CheckSignals() != 0;
+      if (failed || callback.is_none()) return;
       PyObject* const answer =
           PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
       failed = answer == nullptr;
       Py_XDECREF(answer);
-    }
+    });
     away->emplace();
     trainer.begin();
     return failed;

@@ -1,40 +1,52 @@
 // Giving the GIL away, also while the interpreter ends.
 //
-// CPython before 3.14 kills a thread that asks for the GIL of an interpreter that has ended, in the
-// middle of C++ that has to be left in order. So a thread that would come back then stays away for
-// good, as from 3.14 on; and the end waits for those that are on their way.
+// CPython before 3.14 ends a thread that asks for the GIL of an interpreter that is being torn down
+// by unwinding its stack: through noexcept frames, and running destructors without the GIL. Such a
+// thread stays where it is instead, as from 3.14 on.
 #pragma once
 
 #include <pybind11/pybind11.h>
 
+#include <chrono>
+#include <thread>
+
+#if defined(__GLIBCXX__)
+#include <cxxabi.h>
+#endif
+
 namespace chainrule::python {
+
+[[noreturn]] inline void stay() {
+  while (true) std::this_thread::sleep_for(std::chrono::hours(1));
+}
+
+// f(), which may ask for the GIL. Closely around calls of Python's or NumPy's C functions: what f
+// makes itself would be destroyed without the GIL.
+template <class F>
+decltype(auto) or_stay(F f) {
+#if defined(__GLIBCXX__)
+  try {
+    return f();
+  } catch (abi::__forced_unwind&) {
+    stay();
+  }
+#else
+  return f();  // elsewhere nothing is unwound
+#endif
+}
 
 // Without the GIL for as long as it lives.
 class GilRelease {
  public:
-  GilRelease();
-  ~GilRelease();
+  GilRelease() : state_(PyEval_SaveThread()) {}
+  ~GilRelease() {
+    or_stay([&] { PyEval_RestoreThread(state_); });
+  }
   GilRelease(const GilRelease&) = delete;
   GilRelease& operator=(const GilRelease&) = delete;
 
  private:
   PyThreadState* state_;
 };
-
-// While it lives, the interpreter does not end: around code of others that gives the GIL away. Made
-// and dropped with the GIL held.
-class KeepInterpreter {
- public:
-  KeepInterpreter();
-  ~KeepInterpreter();
-  KeepInterpreter(const KeepInterpreter&) = delete;
-  KeepInterpreter& operator=(const KeepInterpreter&) = delete;
-
- private:
-  unsigned generation_;
-};
-
-// Makes the end of the interpreter known here; once, when the module is imported.
-void watch_exit();
 
 }  // namespace chainrule::python

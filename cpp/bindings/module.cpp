@@ -18,7 +18,6 @@ PYBIND11_MODULE(_core, module) {
     }
   });
   module.attr("__version__") = CHAINRULE_VERSION;
-  bindings::watch_exit();
   bindings::bind_network(module);
   bindings::bind_predictor(module);
   bindings::bind_functions(module);

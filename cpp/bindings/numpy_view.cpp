@@ -35,17 +35,22 @@ py::object converted(const py::object& array, int typenum, bool convert, const c
   if (!convert)
     throw py::type_error(std::string(name) + " has dtype " + dtype_text(as_array(array)) +
                          " (or is unaligned or byte-swapped), expected an aligned native array");
-  const KeepInterpreter keep;
   // What overflows becomes infinite, as in the core's own conversions, and is no warning.
   const py::object quiet = py::module_::import("numpy").attr("errstate")(py::arg("all") = "ignore");
-  quiet.attr("__enter__")();
-  auto copy = py::reinterpret_steal<py::object>(PyArray_FromArray(
-      as_array(array), PyArray_DescrFromType(typenum),
-      NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY));
-  {
-    const py::error_scope kept;
-    quiet.attr("__exit__")(py::none(), py::none(), py::none());
-  }
+  PyObject* result = nullptr;
+  or_stay([&] {
+    PyObject* const entered = PyObject_CallMethod(quiet.ptr(), "__enter__", nullptr);
+    if (entered == nullptr) return;
+    Py_DECREF(entered);
+    result = PyArray_FromArray(
+        as_array(array), PyArray_DescrFromType(typenum),
+        NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED | NPY_ARRAY_FORCECAST | NPY_ARRAY_ENSUREARRAY);
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_XDECREF(PyObject_CallMethod(quiet.ptr(), "__exit__", "OOO", Py_None, Py_None, Py_None));
+    PyErr_Restore(type, value, traceback);
+  });
+  auto copy = py::reinterpret_steal<py::object>(result);
   if (!copy) throw py::error_already_set();
   return copy;
 }
@@ -155,8 +160,8 @@ py::object real_array(PyObject* object, const char* name) {
   if (PyArray_Check(object)) {
     array = py::reinterpret_borrow<py::object>(object);
   } else {
-    const KeepInterpreter keep;
-    array = py::reinterpret_steal<py::object>(PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr));
+    array = py::reinterpret_steal<py::object>(
+        or_stay([&] { return PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr); }));
     if (!array) throw py::error_already_set();
   }
   if (!PyArray_CheckExact(array.ptr()) && py::hasattr(array, "mask"))

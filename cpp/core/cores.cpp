@@ -50,7 +50,8 @@ int quota_of(const std::string& folder, bool unified) {
     std::ifstream period_file(folder + "/cpu.cfs_period_us");
     if (!(quota_file >> quota && period_file >> period)) return 0;
   }
-  return quota > 0 && period > 0 ? std::max(1, static_cast<int>(std::ceil(quota / period))) : 0;
+  if (!(quota > 0 && period > 0)) return 0;
+  return static_cast<int>(std::clamp(std::ceil(quota / period), 1.0, 1e9));
 }
 
 // Whether a list like "cpu,cpuacct" names the controller "cpu".
@@ -73,13 +74,18 @@ int cgroup_cores(const std::string& proc_self_cgroup, const std::string& sys_fs_
     const std::string controllers = line.substr(first + 1, second - first - 1);
     const bool unified = controllers.empty();
     if (!unified && !has_cpu(controllers)) continue;
-    const std::string root = unified ? sys_fs_cgroup : sys_fs_cgroup + "/cpu";
-    std::string path = line.substr(second + 1);
-    while (true) {
-      const int quota = quota_of(root + (path == "/" ? "" : path), unified);
-      if (quota > 0) cores = cores > 0 ? std::min(cores, quota) : quota;
-      if (path.empty() || path == "/") break;
-      path.erase(path.rfind('/'));
+    // Where version 1 mounts several controllers together, "cpu" is a link that may be missing.
+    const std::string roots[] = {sys_fs_cgroup + (unified ? "" : "/cpu"),
+                                 sys_fs_cgroup + "/" + controllers};
+    for (const std::string& root : roots) {
+      std::string path = line.substr(second + 1);
+      while (true) {
+        const int quota = quota_of(root + (path == "/" ? "" : path), unified);
+        if (quota > 0) cores = cores > 0 ? std::min(cores, quota) : quota;
+        const std::size_t slash = path.rfind('/');
+        if (path == "/" || slash == std::string::npos) break;
+        path.erase(slash);
+      }
     }
   }
 #else

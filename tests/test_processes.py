@@ -1,0 +1,214 @@
+"""What processes do: fork, pools, the interpreter's end, other OpenMP runtimes, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+import chainrule as cr
+from support import TESTS, run_python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+START_METHODS = ["fork", "forkserver", "spawn"]
+
+needs_proc = pytest.mark.skipif(
+    not os.path.isdir("/proc/self/task"), reason="only Linux lists the threads of a process"
+)
+needs_openmp = pytest.mark.skipif(
+    not cr._core.config()["openmp"], reason="built without OpenMP: a team ends with its call"
+)
+
+
+def script(name: str) -> str:
+    return str(TESTS / "processes" / f"{name}.py")
+
+
+def run_case(name: str, *arguments: str) -> None:
+    assert run_python(script(name), *arguments).split()[-1] == "ok"
+
+
+# --- fork -------------------------------------------------------------------------------------
+
+
+@needs_proc
+@needs_openmp
+def test_the_work_is_large_enough_for_a_team():
+    run_case("forks", "team")
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize(
+    "case",
+    ["children_one_after_another", "grandchildren", "the_parent_goes_on", "from_another_thread"],
+)
+def test_a_forked_child_predicts_and_trains(case):
+    run_case("forks", case)
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("call", ["predict", "serve", "cost", "gradients", "fit"])
+def test_a_child_forked_while_another_thread_works_predicts_and_trains(call):
+    run_case("forks", "during", call)
+
+
+@pytest.mark.parametrize("others", [0, 2])
+@pytest.mark.parametrize("way", ["end of the script", "exception", "os._exit", "sys.exit"])
+def test_a_forked_child_ends_as_it_should(way, others):
+    run_case("forks", "child_ends", way, str(others))
+
+
+@needs_proc
+@needs_openmp
+def test_a_forked_child_may_use_threads():
+    run_case("forks", "team_in_child")
+
+
+# --- pools ------------------------------------------------------------------------------------
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("method", START_METHODS)
+@pytest.mark.parametrize("case", ["pool", "executor", "process"])
+def test_processes_give_the_same_bits(case, method):
+    run_case("pools", case, method)
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_joblib_gives_the_same_bits(backend):
+    pytest.importorskip("joblib")
+    run_case("pools", "joblib", backend)
+
+
+# --- the end of the interpreter ---------------------------------------------------------------
+
+WORKING = [
+    "predict on two threads",
+    "predict one row",
+    "predict with a conversion",
+    "predict what never comes",
+    "predict what comes late",
+    "freeze",
+    "cost",
+    "gradients",
+    "vjp",
+    "get_parameters",
+    "train_step",
+    "fit",
+    "fit for long",
+    "fit a stream",
+    "fit with progress",
+    "fit with a slow poll",
+    "fit with validation",
+]
+
+
+#: How a process ends, and its exit code.
+ENDS = {"end of the script": 0, "exception": 1, "sys.exit": 3}
+
+
+def end_while(working: str, end: str) -> None:
+    done = subprocess.run(
+        [sys.executable, script("exits"), working, end],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == ENDS[end], done.stderr
+    assert "Fatal" not in done.stderr
+    assert "terminate" not in done.stderr
+
+
+@pytest.mark.parametrize("working", WORKING)
+def test_the_interpreter_ends_while_threads_work(working):
+    end_while(working, "sys.exit")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("working", WORKING)
+def test_the_interpreter_ends_at_any_moment(working):
+    """The moment is drawn anew in every run: what goes wrong need not do so every time."""
+    for end in list(ENDS) * 5:
+        end_while(working, end)
+
+
+def test_the_end_does_not_wait_for_a_call_that_takes_minutes():
+    end_while("predict for minutes", "sys.exit")
+
+
+@pytest.mark.parametrize("others", ["alone", "beside a thread"])
+@pytest.mark.parametrize(
+    ("call", "when"),
+    [
+        ("predict", "before the import"),
+        ("predict", "after the import"),
+        ("predict", "when modules are cleared"),
+        ("fork", "before the import"),
+        ("fork", "after the import"),
+    ],
+)
+def test_calls_are_right_while_the_interpreter_ends(call, when, others):
+    """In exit handlers registered before and after the import, and in __del__."""
+    assert run_python(script("teardown"), call, when, others).split() == ["right"]
+
+
+@pytest.mark.parametrize("when", ["before the import", "after the import"])
+def test_an_exit_handler_may_wait_for_a_thread_that_works(when):
+    assert run_python(script("teardown"), "wait", when, "beside a thread").split() == ["right"]
+
+
+# --- other OpenMP runtimes --------------------------------------------------------------------
+
+
+@pytest.mark.bits
+@pytest.mark.peers
+@pytest.mark.slow
+@pytest.mark.unsanitized
+@needs_proc
+@pytest.mark.parametrize("order", [("chainrule", "torch"), ("torch", "chainrule")], ids=str)
+def test_torch_and_chainrule_work_in_one_process(order):
+    pytest.importorskip("torch")
+    run_case("runtimes", *order)
+
+
+@pytest.mark.bits
+@pytest.mark.slow
+@pytest.mark.unsanitized
+@needs_proc
+@pytest.mark.parametrize("order", [("chainrule", "sklearn"), ("sklearn", "chainrule")], ids=str)
+def test_sklearn_and_chainrule_work_in_one_process(order):
+    pytest.importorskip("sklearn")
+    run_case("runtimes", *order)
+
+
+# --- Ctrl-C -----------------------------------------------------------------------------------
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize(
+    "case",
+    [
+        "batches_on_two_threads",
+        "batches_with_momenta",
+        "steps_of_many_chunks",
+        "stream",
+        "inside_a_long_step",
+    ],
+)
+def test_a_signal_from_outside_leaves_whole_steps(case):
+    with subprocess.Popen(
+        [sys.executable, script("interrupts"), case], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "training\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        printed, _ = process.communicate(timeout=120)
+    assert printed == "ok\n"
+    assert process.returncode == 0
