@@ -5,6 +5,7 @@
 #include "bindings/handle.h"
 #include "core/initialize.h"
 #include "core/random.h"
+#include "core/roofline.h"
 
 namespace chainrule::python {
 namespace {
@@ -57,6 +58,18 @@ py::object elementary(const std::string& name, const py::object& x) {
   return out;
 }
 
+double measure_fma(const std::string& dtype) {
+  if (dtype != "float32" && dtype != "float64")
+    throw py::value_error("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+  const GilRelease away;
+  return dtype == "float32" ? fma_rate<float>() : fma_rate<double>();
+}
+
+double measure_reads(std::size_t n_bytes) {
+  const GilRelease away;
+  return read_rate(n_bytes);
+}
+
 void set_threads(int n) {
   if (n < 1 || n > kMaxThreads)
     throw py::value_error("n is " + std::to_string(n) + ", expected 1 ... " +
@@ -101,6 +114,10 @@ void bind_functions(py::module_& module) {
   module.def("set_num_threads", &set_threads, py::arg("n"));
   module.def("get_num_threads", &get_num_threads);
   module.def("config", &config);
+  module.def("fma_rate", &measure_fma, py::arg("dtype"),
+             "Floating-point operations a second of one thread that does fma alone.");
+  module.def("read_rate", &measure_reads, py::arg("n_bytes"),
+             "Bytes a second at which one thread reads a buffer of n_bytes again and again.");
   module.def("cgroup_cores", &cgroup_cores, py::arg("proc_self_cgroup"), py::arg("sys_fs_cgroup"));
 }
 

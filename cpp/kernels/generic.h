@@ -5,6 +5,7 @@
 #include "kernels/activations.h"
 #include "kernels/losses.h"
 #include "kernels/narrow.h"
+#include "kernels/roofline.h"
 #include "kernels/updates.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -162,7 +163,9 @@ constexpr Kernels<T> make_table() {
           sgd<T>,
           momentum<T>,
           adam<T>,
-          elementary<T>};
+          elementary<T>,
+          fma_chains<T>,
+          read_sum<T>};
 }
 
 }  // namespace

@@ -105,6 +105,11 @@ struct Kernels {
 
   // out_i = f(x_i)
   void (*elementary)(ElementaryFunction f, T* out, const T* x, Size n);
+
+  // What bounds the others: `steps` rounds of independent fma on registers, which return how many
+  // multiply-adds they were (a and b from sink[0] and sink[1]), and Σ x_i in any order.
+  Size (*fma_chains)(T* sink /*(2)*/, Size steps);
+  T (*read_sum)(const T* x, Size n);
 };
 
 // The table of the ISA in use: the best that the CPU has, or what CHAINRULE_ISA names.
