@@ -33,7 +33,7 @@ void weight_gradient(Accumulate mode, T* w, T* g, Size ld, const T* a, Size lda,
   else
     product<T, true>(
         a + begin, lda, delta, lddelta, samples, nullptr, end - begin, n_out,
-        AccumulateRow<T>{mode, w + begin * ld, g + begin * ld, ld, n_out, learning_rate});
+        AccumulateRow<T>{{mode, w + begin * ld, g + begin * ld, learning_rate}, ld, n_out});
 }
 
 template <class T, class G>

@@ -15,18 +15,38 @@
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
-// Rows and vectors of the largest tile: accumulators + loaded vectors + 1 fit the registers.
+// How many vectors side by side a tile of so many rows has at most: accumulators, loaded vectors
+// and a broadcast fit the registers, and a few rows still have chains enough to hide the latency of
+// fma.
+constexpr int max_vectors(int rows) {
 #if CHAINRULE_VECTOR_BYTES == 64 || CHAINRULE_VECTOR_BYTES == 16
-inline constexpr int kTileRows = 12;
+  return rows <= 3 ? 8 : rows == 4 ? 6 : rows <= 6 ? 4 : rows <= 8 ? 3 : rows <= 12 ? 2 : 0;
 #elif CHAINRULE_VECTOR_BYTES == 32
-inline constexpr int kTileRows = 6;
+  return rows == 1 ? 8 : rows <= 3 ? 4 : rows <= 6 ? 2 : 0;
 #else
-inline constexpr int kTileRows = 4;
+  return rows == 1 ? 8 : rows <= 4 ? 2 : 0;
 #endif
-inline constexpr int kTileVectors = 2;
+}
 
-// One or two rows have too few chains to hide the latency of fma: their tiles are wider.
-constexpr int panel_vectors(Size rows) { return rows == 1 ? 8 : rows == 2 ? 4 : kTileVectors; }
+// The tallest tile of so many vectors.
+constexpr int max_rows(int vectors) {
+  int rows = 1;
+  while (max_vectors(rows + 1) >= vectors) ++rows;
+  return rows;
+}
+
+// The height of the tile that needs the fewest loads for its multiply-adds.
+inline constexpr int kTileRows = CHAINRULE_VECTOR_BYTES == 0 ? 4 : 6;
+
+// Rows of b are fetched this far ahead: the stride between them is more than hardware follows.
+inline constexpr Size kAhead = 8;
+
+template <class T, int N>
+CHAINRULE_INLINE void prefetch(const T* p) {
+  constexpr Size line = 64 / static_cast<Size>(sizeof(T));
+#pragma GCC unroll 16
+  for (Size at = 0; at < N * kWidth<T>; at += line) __builtin_prefetch(p + at);
+}
 
 // Where a chain starts: at row r's element init_v + r ld (a bias has ld = 0), or at 0 for null.
 template <class T>
@@ -49,7 +69,10 @@ template <class T, int R, int N, bool ByColumn, class Finish>
     for (int v = 0; v < N; ++v)
       acc[r][v] = start.init != nullptr ? load<T>(start.init + r * start.ld + v * width) : V<T>{};
   }
+  finish.template expect<R, N>(row, column);
   for (Size i = 0; i < length; ++i) {
+    if constexpr (R > 1) prefetch<T, N>(b + kAhead * ldb);
+    if constexpr (ByColumn) __builtin_prefetch(a + kAhead * lda);
     V<T> bv[N];
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) bv[v] = load<T>(b + v * width);
@@ -66,99 +89,84 @@ template <class T, int R, int N, bool ByColumn, class Finish>
   for (int r = 0; r < R; ++r) finish(acc[r], row + r, column);
 }
 
-// The columns [column, end) of one block of R rows, in tiles of N, N/2, ..., 1 vectors.
-// b and start begin at `column`.
-template <class T, int R, int N, bool ByColumn, class Finish>
-void panel(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start,
-           const Finish& finish, Size row, Size column, Size end) {
-  constexpr Size width = N * kWidth<T>;
-  for (; column + width <= end; column += width, b += width, start = start.at(0, width))
-    tile<T, R, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column);
-  if constexpr (N > 1)
-    panel<T, R, N / 2, ByColumn>(a, lda, b, ldb, length, start, finish, row, column, end);
-}
+// n in parts of nearly equal size, at most `most` each. Narrow last ones would wait for their
+// loads; a division for every part would cost more than a small tile.
+struct Parts {
+  Size count, each, larger;
+  CHAINRULE_INLINE Parts(Size n, Size most)
+      : count(n <= most ? 1 : (n + most - 1) / most),
+        each(count == 1 ? n : n / count),
+        larger(n - count * each) {}
+  CHAINRULE_INLINE Size size(Size part) const { return each + (part < larger ? 1 : 0); }
+};
 
-template <class T, int R, bool ByColumn, class Finish>
-void panel_of_rows(Size rows, const T* a, Size lda, const T* b, Size ldb, Size length,
-                   Start<T> start, const Finish& finish, Size row, Size column, Size end) {
-  if constexpr (R > 0) {
-    if (rows == R)
-      panel<T, R, panel_vectors(R), ByColumn>(a, lda, b, ldb, length, start, finish, row, column,
-                                              end);
+// Calls f with `n`, 1 <= n <= Max, as a compile-time constant.
+template <int Max, class F>
+CHAINRULE_INLINE void with_count(Size n, F f) {
+  if constexpr (Max == 1) {
+    f(std::integral_constant<int, 1>());
+  } else {
+    if (n == Max)
+      f(std::integral_constant<int, Max>());
     else
-      panel_of_rows<T, R - 1, ByColumn>(rows, a, lda, b, ldb, length, start, finish, row, column,
-                                        end);
+      with_count<Max - 1>(n, f);
   }
 }
 
-// One panel of columns for all rows, in blocks of equal height: b is read once from memory and
-// stays in the cache.
-template <class T, bool ByColumn, class Finish>
-void all_rows(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start, Size rows,
-              const Finish& finish, Size column, Size end) {
-  const Size blocks = (rows + kTileRows - 1) / kTileRows;
-  for (Size block = 0, row = 0; block < blocks; ++block) {
-    const Size next = rows * (block + 1) / blocks;
-    panel_of_rows<T, kTileRows, ByColumn>(next - row, a + row * (ByColumn ? 1 : lda), lda, b, ldb,
-                                          length, start.at(row, 0), finish, row, column, end);
-    row = next;
+// N vectors of columns for all rows, in blocks of equal height: b is read once from memory and
+// stays in the cache. b and start begin at `column`.
+template <class T, int N, bool ByColumn, class Finish>
+void panel(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start, Size row,
+           Size rows, const Finish& finish, Size column) {
+  constexpr int height = max_rows(N);
+  const Parts blocks(rows, height);
+  for (Size block = 0; block < blocks.count; ++block) {
+    const Size size = blocks.size(block);
+    with_count<height>(size, [&](auto r) {
+      tile<T, r, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column);
+    });
+    a += size * (ByColumn ? 1 : lda);
+    start = start.at(size, 0);
+    row += size;
   }
 }
 
-// What is packed at a time: at most 128 KiB, so that it stays in the second-level cache, and long
-// stretches of each row, so that memory streams. Running sums wait in memory between two blocks.
-inline constexpr Size kPackedRows = 256;
-inline constexpr Size kPackedPanels = 4;
+// How much of a stays in the second-level cache while b goes by, and how small b is where it stays
+// in the first while a goes by, so many rows at a time.
+inline constexpr Size kCachedBytes = Size{512} << 10;
+inline constexpr Size kSmallBytes = Size{20} << 10;
+inline constexpr Size kFewRows = 4 * kTileRows;
 
-// Rows of a wide b lie in different pages, which no prefetcher crosses: with enough rows of a
-// to share the cost, its panels are copied together first.
-template <class T>
-CHAINRULE_INLINE bool worth_packing(Size rows, Size ldb) {
-  return rows > 2 * kTileRows && ldb >= 16 * kLanes<T>;
-}
-
-// packed[panel][i][v]: the columns of `count` rows of b, panel by panel.
-template <class T>
-void pack(T* packed, const T* b, Size ldb, Size count, Size columns) {
-  constexpr Size step = kTileVectors * kWidth<T>;
-  for (Size i = 0; i < count; ++i, b += ldb)
-    for (Size j = 0; j < columns; j += kWidth<T>)
-      store<T>(packed + (j / step * kPackedRows + i) * step + j % step, load<T>(b + j));
-}
-
-template <class T, bool ByColumn, class Finish>
-void packed_product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init,
-                    Size rows, Size end, const Finish& finish) {
-  constexpr Size step = kTileVectors * kWidth<T>;
-  alignas(64) T packed[kPackedPanels * kPackedRows * step];
-  for (Size group = 0; group < end; group += kPackedPanels * step) {
-    const Size group_end = group + kPackedPanels * step < end ? group + kPackedPanels * step : end;
-    for (Size i0 = 0; i0 < length; i0 += kPackedRows) {
-      const Size count = length - i0 < kPackedRows ? length - i0 : kPackedRows;
-      pack<T>(packed, b + i0 * ldb + group, ldb, count, group_end - group);
-      for (Size column = group; column < group_end; column += step) {
-        const Start<T> start = i0 > 0 ? finish.resume(column) : Start<T>{init, 0}.at(0, column);
-        all_rows<T, ByColumn>(a + i0 * (ByColumn ? lda : 1), lda,
-                              packed + (column - group) * kPackedRows, step, count, start, rows,
-                              finish, column, column + step < end ? column + step : end);
-      }
-    }
-  }
-}
-
-// finish(acc[N], row, column) is called for every row of every tile.
+// finish(acc[N], row, column) is called for every row of every tile. A block of a, so many rows and
+// so much of the chains' length that it stays in the cache, meets all panels of b; where chains are
+// cut, their running sums wait in c.
 template <class T, bool ByColumn, class Finish>
 void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init, Size rows,
              Size columns, const Finish& finish) {
   if (rows == 0) return;
+  constexpr int widest = max_vectors(1);
   constexpr Size width = kWidth<T>;
-  const Size end = (columns + width - 1) / width * width;
-  if (worth_packing<T>(rows, ldb) && (Finish::kResumes || length <= kPackedRows))
-    return packed_product<T, ByColumn>(a, lda, b, ldb, length, init, rows, end, finish);
-  const Size step = panel_vectors(rows) * width;
-  for (Size column = 0; column < end; column += step)
-    all_rows<T, ByColumn>(a, lda, b + column, ldb, length, Start<T>{init, 0}.at(0, column), rows,
-                          finish, column, column + step < end ? column + step : end);
+  constexpr Size cached = kCachedBytes / static_cast<Size>(sizeof(T));
+  const Parts panels((columns + width - 1) / width,
+                     max_vectors(rows < kTileRows ? static_cast<int>(rows) : kTileRows));
+  Size depth = length;
+  if (Finish::kResumes && rows * length > cached) depth = cached / (rows < 512 ? rows : 512);
+  Size height = cached / (depth < length ? depth : length);
+  if (panels.count > 1 && length * columns * static_cast<Size>(sizeof(T)) <= kSmallBytes)
+    height = kFewRows;
+  const Parts cuts(length, depth), blocks(rows, height);
+  for (Size cut = 0, i = 0; cut < cuts.count; i += cuts.size(cut), ++cut) {
+    for (Size block = 0, row = 0; block < blocks.count; row += blocks.size(block), ++block) {
+      for (Size p = 0, column = 0; p < panels.count; column += panels.size(p) * width, ++p) {
+        const Start<T> start = i > 0 ? finish.resume(row, column) : Start<T>{init, 0}.at(0, column);
+        with_count<widest>(panels.size(p), [&](auto n) {
+          panel<T, n, ByColumn>(a + (ByColumn ? row + i * lda : row * lda + i), lda,
+                                b + i * ldb + column, ldb, cuts.size(cut), start, row,
+                                blocks.size(block), finish, column);
+        });
+      }
+    }
+  }
 }
 
 template <class T>
@@ -166,41 +174,78 @@ struct StoreRow {
   static constexpr bool kResumes = true;
   T* c;
   Size ldc;
-  // What was stored is where the next part of the chain starts.
-  CHAINRULE_INLINE Start<T> resume(Size column) const { return {c + column, ldc}; }
+  // What was stored is where the next part of a chain starts.
+  CHAINRULE_INLINE Start<T> resume(Size row, Size column) const {
+    return {c + row * ldc + column, ldc};
+  }
+  template <int R, int N>
+  CHAINRULE_INLINE void expect(Size, Size) const {}
   template <int N>
   CHAINRULE_INLINE void operator()(const V<T> (&acc)[N], Size row, Size column) const {
     for (int v = 0; v < N; ++v) store<T>(c + row * ldc + column + v * kWidth<T>, acc[v]);
   }
 };
 
-// acc into g or w, elements of the padding excepted.
+// What becomes of the sums of one chunk, acc, in g or w.
 template <class T>
-CHAINRULE_INLINE void accumulate(Accumulate mode, T* w, T* g, V<T> acc, T learning_rate,
-                                 Size count) {
-  if (mode == Accumulate::store) return store_partial<T>(g, acc, count);
-  if (mode == Accumulate::add) return store_partial<T>(g, load_partial<T>(g, count) + acc, count);
-  if (mode == Accumulate::add_step) acc = load_partial<T>(g, count) + acc;
-  store_partial<T>(w, fma(splat<T>(-learning_rate), acc, load_partial<T>(w, count)), count);
-}
+struct Target {
+  Accumulate mode;
+  T *w, *g;
+  T learning_rate;
 
+  CHAINRULE_INLINE bool to_weights() const {
+    return mode == Accumulate::step || mode == Accumulate::add_step;
+  }
+  CHAINRULE_INLINE Target at(Size i) const { return {mode, w + i, g + i, learning_rate}; }
+
+  // The first M vectors, whole.
+  template <int M, int N>
+  CHAINRULE_INLINE void take(const V<T> (&acc)[N]) const {
+    constexpr Size width = kWidth<T>;
+    if (mode == Accumulate::step) {
+      const V<T> rate = splat<T>(-learning_rate);
+      for (int v = 0; v < M; ++v)
+        store<T>(w + v * width, fma(rate, acc[v], load<T>(w + v * width)));
+    } else if (mode == Accumulate::add_step) {
+      const V<T> rate = splat<T>(-learning_rate);
+      for (int v = 0; v < M; ++v)
+        store<T>(w + v * width, fma(rate, load<T>(g + v * width) + acc[v], load<T>(w + v * width)));
+    } else {
+      const bool add = mode == Accumulate::add;
+      for (int v = 0; v < M; ++v)
+        store<T>(g + v * width, add ? load<T>(g + v * width) + acc[v] : acc[v]);
+    }
+  }
+
+  // The first `count` elements of one vector.
+  CHAINRULE_INLINE void take_partial(V<T> acc, Size count) const {
+    if (mode == Accumulate::store) return store_partial<T>(g, acc, count);
+    if (mode == Accumulate::add) return store_partial<T>(g, load_partial<T>(g, count) + acc, count);
+    if (mode == Accumulate::add_step) acc = load_partial<T>(g, count) + acc;
+    store_partial<T>(w, fma(splat<T>(-learning_rate), acc, load_partial<T>(w, count)), count);
+  }
+};
+
+// Elements of the padding are not written.
 template <class T>
 struct AccumulateRow {
   static constexpr bool kResumes = false;
-  CHAINRULE_INLINE Start<T> resume(Size) const { return {nullptr, 0}; }
-  Accumulate mode;
-  T *w, *g;
+  Target<T> target;
   Size ld, n;
-  T learning_rate;
+  CHAINRULE_INLINE Start<T> resume(Size, Size) const { return {nullptr, 0}; }
+  // What the tile will change is fetched while it adds up.
+  template <int R, int N>
+  CHAINRULE_INLINE void expect(Size row, Size column) const {
+    const T* const to = target.to_weights() ? target.w : target.g;
+    for (int r = 0; r < R; ++r) prefetch<T, N>(to + (row + r) * ld + column);
+  }
   template <int N>
   CHAINRULE_INLINE void operator()(const V<T> (&acc)[N], Size row, Size column) const {
     constexpr Size width = kWidth<T>;
-    for (int v = 0; v < N; ++v) {
-      const Size j = column + v * width;
-      if (j >= n) return;
-      accumulate<T>(mode, w + row * ld + j, g + row * ld + j, acc[v], learning_rate,
-                    n - j < width ? n - j : width);
-    }
+    const Target<T> to = target.at(row * ld + column);
+    if (column + N * width <= n) return to.template take<N>(acc);
+    to.template take<N - 1>(acc);
+    to.at((N - 1) * width).take_partial(acc[N - 1], n - column - (N - 1) * width);
   }
 };
 
@@ -247,10 +292,11 @@ template <class T>
 void bias_gradient(Accumulate mode, T* b, T* g, const T* delta, Size lddelta, Size samples,
                    Size n_out, T learning_rate) {
   constexpr Size width = kWidth<T>;
+  const Target<T> target{mode, b, g, learning_rate};
   for (Size j = 0; j < n_out; j += width) {
     V<T> acc{};
     for (Size s = 0; s < samples; ++s) acc = acc + load<T>(delta + s * lddelta + j);
-    accumulate<T>(mode, b + j, g + j, acc, learning_rate, n_out - j < width ? n_out - j : width);
+    target.at(j).take_partial(acc, n_out - j < width ? n_out - j : width);
   }
 }
 
