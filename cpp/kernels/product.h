@@ -137,6 +137,9 @@ inline constexpr Size kCachedBytes = Size{512} << 10;
 inline constexpr Size kSmallBytes = Size{20} << 10;
 inline constexpr Size kFewRows = 4 * kTileRows;
 
+// Few rows wait for a large b: so many of its rows side by side are as many streams of whole pages.
+inline constexpr Size kStreams = 16;
+
 // finish(acc[N], row, column) is called for every row of every tile. A block of a, so many rows and
 // so much of the chains' length that it stays in the cache, meets all panels of b; where chains are
 // cut, their running sums wait in c.
@@ -151,6 +154,7 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
                      max_vectors(rows < kTileRows ? static_cast<int>(rows) : kTileRows));
   Size depth = length;
   if (Finish::kResumes && rows * length > cached) depth = cached / (rows < 512 ? rows : 512);
+  if (Finish::kResumes && rows <= kFewRows && length * ldb > 2 * cached) depth = kStreams;
   Size height = cached / (depth < length ? depth : length);
   if (panels.count > 1 && length * columns * static_cast<Size>(sizeof(T)) <= kSmallBytes)
     height = kFewRows;
