@@ -125,6 +125,7 @@ const Setting& environment() {
 }  // namespace
 
 Team::Range Team::share(std::size_t n, std::size_t grain) const {
+  if (size == 1) return {0, n};
   const std::size_t grains = (n + grain - 1) / grain;
   const auto bound = [&](int r) {
     return std::min(n,
