@@ -6,6 +6,7 @@
 #include "kernels/losses.h"
 #include "kernels/narrow.h"
 #include "kernels/roofline.h"
+#include "kernels/transposed.h"
 #include "kernels/updates.h"
 
 namespace chainrule::CHAINRULE_ISA {

@@ -253,31 +253,6 @@ struct AccumulateRow {
   }
 };
 
-// d_rk = Σ_j w_jk δ_rj straight from W: scalar chains, kChains of them side by side.
-template <class T>
-void affine_transposed(T* d, Size ldd, const T* delta, Size lddelta, const T* w, Size ld, Size rows,
-                       Size n_in, Size n_out) {
-  constexpr Size kChains = 8;
-  for (Size r = 0; r < rows; ++r) {
-    const T* deltas = delta + r * lddelta;
-    T* out = d + r * ldd;
-    Size k = 0;
-    for (; k + kChains <= n_in; k += kChains) {
-      T acc[kChains] = {};
-      for (Size j = 0; j < n_out; ++j) {
-#pragma GCC unroll 8
-        for (Size c = 0; c < kChains; ++c) acc[c] = fma(w[(k + c) * ld + j], deltas[j], acc[c]);
-      }
-      for (Size c = 0; c < kChains; ++c) out[k + c] = acc[c];
-    }
-    for (; k < n_in; ++k) {
-      T acc = 0;
-      for (Size j = 0; j < n_out; ++j) acc = fma(w[k * ld + j], deltas[j], acc);
-      out[k] = acc;
-    }
-  }
-}
-
 // In squares, so that the cache lines of both sides are used whole.
 template <class T>
 void transpose(T* packed, Size ldp, const T* w, Size ld, Size begin, Size end, Size n_out) {

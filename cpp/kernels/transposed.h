@@ -1,0 +1,108 @@
+// d = Wᵀ δ straight from W, for a few rows: the chains over j of kLanes neighbouring k's side by
+// side. A row of W holds one k, so squares of W are transposed in registers on the way.
+#pragma once
+
+#include "kernels/reduce.h"
+
+namespace chainrule::CHAINRULE_ISA {
+namespace {
+
+#if CHAINRULE_VECTOR_BYTES != 0
+// Of every 2 H lanes: the first H of a and of b, or the last H of both.
+template <class T, int H, int... I>
+CHAINRULE_INLINE V<T> first_halves(V<T> a, V<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I & H) == 0 ? I : kWidth<T> + I - H)...);
+}
+template <class T, int H, int... I>
+CHAINRULE_INLINE V<T> last_halves(V<T> a, V<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I & H) == 0 ? I + H : kWidth<T> + I)...);
+}
+
+// Lane s + i kWidth / Q comes from lane s Q + i.
+template <class T, int Q, int... I>
+CHAINRULE_INLINE V<T> in_order(V<T> v, std::integer_sequence<int, I...>) {
+  constexpr int groups = kWidth<T> / Q;
+  return __builtin_shufflevector(v, v, (I % groups * Q + I / groups)...);
+}
+#endif
+
+// Every Q by Q square of the Q vectors v is transposed: lane s Q + i of v_j was lane s Q + j of
+// v_i.
+template <class T, int Q, int H = Q / 2>
+CHAINRULE_INLINE void transpose_squares([[maybe_unused]] V<T> (&v)[Q]) {
+#if CHAINRULE_VECTOR_BYTES != 0
+  if constexpr (H > 0) {
+    constexpr std::make_integer_sequence<int, kWidth<T>> lanes;
+#pragma GCC unroll 16
+    for (int i = 0; i < Q; ++i) {
+      if ((i & H) != 0) continue;
+      const V<T> a = v[i];
+      const V<T> b = v[i + H];
+      v[i] = first_halves<T, H>(a, b, lanes);
+      v[i + H] = last_halves<T, H>(a, b, lanes);
+    }
+    transpose_squares<T, Q, H / 2>(v);
+  }
+#endif
+}
+
+// R rows. A vector of W holds kWidth / Q rows k and Q columns j: Q = ld in a layer narrower than a
+// vector. The lanes of the sums are in the order of the transposed squares until they are stored.
+template <class T, int Q, int R>
+void transposed_rows(T* d, Size ldd, const T* delta, Size lddelta, const T* w, Size ld, Size n_in,
+                     Size n_out) {
+  constexpr Size rows = kWidth<T> / Q;
+  const Size last = (n_in - 1) / rows * rows;
+  for (Size k0 = 0; k0 < n_in; k0 += kLanes<T>) {
+    Block<T> acc[R] = {};
+    for (Size j0 = 0; j0 < n_out; j0 += Q) {
+      const Size count = n_out - j0 < Q ? n_out - j0 : Q;
+#pragma GCC unroll 16
+      for (int part = 0; part < kParts<T>; ++part) {
+        V<T> v[Q];
+#pragma GCC unroll 16
+        for (int i = 0; i < Q; ++i) {
+          // Beyond the last rows they are read again, and their sums go to the padding of d.
+          const Size k = k0 + part * kWidth<T> + i * rows;
+          v[i] = load<T>(w + (k < last ? k : last) * ld + j0);
+        }
+        transpose_squares<T, Q>(v);
+#pragma GCC unroll 16
+        for (int j = 0; j < Q; ++j) {
+          if (j == count) break;
+#pragma GCC unroll 4
+          for (int r = 0; r < R; ++r)
+            acc[r].part[part] = fma(v[j], splat<T>(delta[r * lddelta + j0 + j]), acc[r].part[part]);
+        }
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int part = 0; part < kParts<T>; ++part) {
+        V<T> sums = acc[r].part[part];
+#if CHAINRULE_VECTOR_BYTES != 0
+        sums = in_order<T, Q>(sums, std::make_integer_sequence<int, kWidth<T>>());
+#endif
+        store<T>(d + r * ldd + k0 + part * kWidth<T>, sums);
+      }
+    }
+  }
+}
+
+template <class T, int Q = kWidth<T>>
+void affine_transposed(T* d, Size ldd, const T* delta, Size lddelta, const T* w, Size ld, Size rows,
+                       Size n_in, Size n_out) {
+  if constexpr (Q > 1) {
+    if (ld < Q)
+      return affine_transposed<T, Q / 2>(d, ldd, delta, lddelta, w, ld, rows, n_in, n_out);
+  }
+  constexpr int kRows = 4;
+  Size r = 0;
+  for (; r + kRows <= rows; r += kRows)
+    transposed_rows<T, Q, kRows>(d + r * ldd, ldd, delta + r * lddelta, lddelta, w, ld, n_in,
+                                 n_out);
+  for (; r < rows; ++r)
+    transposed_rows<T, Q, 1>(d + r * ldd, ldd, delta + r * lddelta, lddelta, w, ld, n_in, n_out);
+}
+
+}  // namespace
+}  // namespace chainrule::CHAINRULE_ISA
