@@ -284,13 +284,15 @@ WAYS = {
     "gradients applied": apply_gradients,
 }
 
-#: sizes, dtype, samples, batch sizes: of one row, of less than a chunk, of chunks and a rest.
+#: sizes, dtype, samples, batch sizes: of one row, of less than a chunk, of chunks and a rest,
+#: and of one row that a team shares.
 RUNS = [
     ([5, 7, 3], "float32", 40, [1, 7]),
     ([5, 7, 3], "float64", 40, [1, 7]),
     ([40, 60, 30, 5], "float32", 520, [*AROUND_CHUNKS, None]),
     ([40, 60, 30, 5], "float64", 520, [CHUNK + 1]),
     ([270, 290, 4], "float32", 260, [CHUNK]),
+    ([820, 830, 17, 5], "float32", 4, [1]),
 ]
 
 

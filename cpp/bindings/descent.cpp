@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "bindings/batch.h"
@@ -234,23 +235,32 @@ struct EpochPoll {
   std::optional<GilRelease>* away = nullptr;
   Clock::time_point looked = Clock::now();
   Clock::time_point asked = looked;
+  bool asks = false;
   // Reading the clock would be a tenth of a tiny network's step: quick calls are counted instead.
   unsigned calls = 0;
   unsigned calls_a_look = 1;
   bool failed = false;
 
+  static bool due(void* context) {
+    auto& self = *static_cast<EpochPoll*>(context);
+    if (++self.calls >= self.calls_a_look) self.look();
+    return self.asks || self.trainer.readers_wait();
+  }
+
   static bool stop(void* context, std::size_t steps_done) {
     auto& self = *static_cast<EpochPoll*>(context);
     self.trainer.let_readers_pass();
-    if (++self.calls < self.calls_a_look) return false;
-    self.calls = 0;
+    return std::exchange(self.asks, false) && self.ask(steps_done);
+  }
+
+  void look() {
+    calls = 0;
     const auto now = Clock::now();
-    const bool quick = now - self.looked < std::chrono::milliseconds(1);
-    self.calls_a_look = quick ? std::min(2 * self.calls_a_look, 64u) : 1;
-    self.looked = now;
-    if (now - self.asked < std::chrono::milliseconds(50)) return false;
-    self.asked = now;
-    return self.ask(steps_done);
+    const bool quick = now - looked < std::chrono::milliseconds(1);
+    calls_a_look = quick ? std::min(2 * calls_a_look, 64u) : 1;
+    looked = now;
+    asks = now - asked >= std::chrono::milliseconds(50);
+    if (asks) asked = now;
   }
 
   bool ask(std::size_t steps_done) {
@@ -307,7 +317,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
       }
       trainer.begin();
       result = train_epoch(typed.network, *workspace, optimizer, batch.samples, size, rate, n_rates,
-                           team, {&EpochPoll::stop, &poll});
+                           team, {&EpochPoll::stop, &poll, &EpochPoll::due});
       trainer.end();
     }
     typed.spare = std::move(workspace);

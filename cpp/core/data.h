@@ -79,6 +79,7 @@ struct Samples {
   const std::size_t* order = nullptr;  // the row that comes i-th; null: row i
 
   std::size_t row(std::size_t i) const { return order != nullptr ? order[i] : i; }
+  double weight(std::size_t i) const { return weights != nullptr ? weights[row(i)] : 1.0; }
 };
 
 }  // namespace chainrule

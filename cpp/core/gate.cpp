@@ -51,7 +51,7 @@ void Gate::Trainer::end() {
 }
 
 void Gate::Trainer::let_readers_pass() {
-  if (gate_.waiting_.load(std::memory_order_relaxed) == 0) return;
+  if (!readers_wait()) return;
   end();
   // Those who wait get in now; those who come while begin() waits, at the next boundary.
   for (int turn = 0; turn < 1000 && gate_.waiting_.load() > 0; ++turn) std::this_thread::yield();

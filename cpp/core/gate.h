@@ -37,6 +37,7 @@ class Gate {
     void begin();      // waits until the readers have left
     bool try_begin();  // false where it would have to wait
     void end();
+    bool readers_wait() const { return gate_.waiting_.load(std::memory_order_relaxed) > 0; }
     void let_readers_pass();  // at a step boundary: those who wait go first
 
    private:

@@ -2,14 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
+
+#include "core/stochastic.h"
 
 namespace chainrule {
 namespace {
-
-// Multiply-adds of one sample, forward and back.
-double training_work(const Layout& layout, std::size_t rows) {
-  return 3.0 * static_cast<double>(layout.multiplies) * static_cast<double>(rows);
-}
 
 // What becomes of a batch's gradient.
 template <class T>
@@ -27,29 +25,22 @@ struct Sink {
   }
 };
 
-struct BatchResult {
-  double cost = 0;
-  double weight = 0;
-  int bad_layer = 0;
-  bool stopped = false;
-};
-
-double weight_of(const Samples& samples, std::size_t i) {
-  return samples.weights != nullptr ? samples.weights[samples.row(i)] : 1.0;
-}
-
 // 1/n, or each sample's share of the batch's weights; a batch without weight has no gradient.
 template <class T>
 void set_scales(Workspace<T>& ws, const Samples& samples, std::size_t begin, std::size_t count,
                 double total) {
+  if (samples.weights == nullptr) {
+    std::fill_n(ws.scale, count, static_cast<T>(1.0 / total));
+    return;
+  }
   for (std::size_t i = 0; i < count; ++i)
-    ws.scale[i] = static_cast<T>(total > 0 ? weight_of(samples, begin + i) / total : 0.0);
+    ws.scale[i] = static_cast<T>(total > 0 ? samples.weight(begin + i) / total : 0.0);
 }
 
 double total_weight(const Samples& samples, std::size_t begin, std::size_t count) {
   if (samples.weights == nullptr) return static_cast<double>(count);
   double total = 0;
-  for (std::size_t i = begin; i < begin + count; ++i) total += weight_of(samples, i);
+  for (std::size_t i = begin; i < begin + count; ++i) total += samples.weight(i);
   return total;
 }
 
@@ -57,9 +48,10 @@ double total_weight(const Samples& samples, std::size_t begin, std::size_t count
 template <class T>
 double sum_costs(const Workspace<T>& ws, const Samples& samples, std::size_t begin,
                  std::size_t count) {
+  if (samples.weights == nullptr) return std::accumulate(ws.cost, ws.cost + count, 0.0);
   double sum = 0;
   for (std::size_t i = 0; i < count; ++i)
-    sum += weight_of(samples, begin + i) * static_cast<double>(ws.cost[i]);
+    sum += samples.weight(begin + i) * static_cast<double>(ws.cost[i]);
   return sum;
 }
 
@@ -79,7 +71,7 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
     const std::size_t rows = std::min(kChunkRows, count - done);
     const bool first = done == 0;
     const bool last = done + rows == count;
-    if (!first && poll(steps_done)) {
+    if (!first && poll(steps_done, [] {})) {
       result.stopped = true;
       return result;
     }
@@ -195,24 +187,43 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
     sink.gradient = workspace.gradient(network.layout);
   double total = 0;
   double weight = 0;
-  for (std::size_t begin = 0; begin < samples.x.rows; begin += batch_size) {
-    if (poll(result.steps)) {
-      result.stopped = true;
-      break;
+  const auto run = [&](auto step, auto settle) {
+    for (std::size_t begin = 0; begin < samples.x.rows; begin += batch_size) {
+      if (poll(result.steps, settle)) {
+        result.stopped = true;
+        break;
+      }
+      const double learning_rate = learning_rates[n_rates == 1 ? 0 : result.steps];
+      const BatchResult batch = step(begin, learning_rate);
+      result.stopped = batch.stopped;
+      if (batch.stopped) break;
+      ++result.steps;
+      total += batch.cost * batch.weight;
+      weight += batch.weight;
+      if (batch.bad_layer != 0) {
+        result.bad_layer = batch.bad_layer;
+        break;
+      }
     }
-    const std::size_t count = std::min(batch_size, samples.x.rows - begin);
-    sink.learning_rate = learning_rates[n_rates == 1 ? 0 : result.steps];
-    const BatchResult batch =
-        run_batch(network, workspace, samples, begin, count, &sink, threads, poll, result.steps);
-    result.stopped = batch.stopped;
-    if (batch.stopped) break;
-    ++result.steps;
-    total += batch.cost * batch.weight;
-    weight += batch.weight;
-    if (batch.bad_layer != 0) {
-      result.bad_layer = batch.bad_layer;
-      break;
-    }
+    settle();
+  };
+  if (batch_size == 1 && optimizer.is_plain_descent()) {
+    StochasticDescent<T> descent(network, workspace, samples, threads);
+    run(
+        [&](std::size_t i, double learning_rate) {
+          optimizer.begin_step();
+          return descent.step(i, learning_rate);
+        },
+        [&] { descent.settle(); });
+  } else {
+    run(
+        [&](std::size_t begin, double learning_rate) {
+          const std::size_t count = std::min(batch_size, samples.x.rows - begin);
+          sink.learning_rate = learning_rate;
+          return run_batch(network, workspace, samples, begin, count, &sink, threads, poll,
+                           result.steps);
+        },
+        [] {});
   }
   if (weight > 0) result.cost = total / weight;
   return result;

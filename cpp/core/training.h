@@ -1,24 +1,38 @@
 // Gradients, costs and descent over batches of samples.
 #pragma once
 
+#include <algorithm>
+
 #include "core/backpropagation.h"
 #include "core/optimizer.h"
 
 namespace chainrule {
 
-// Asked between chunks and steps; true abandons the step under way.
+// Asked between chunks and steps: whether somebody wants to look, where `due` tells, and then
+// `stop`, where true abandons the step under way.
 struct Poll {
   bool (*stop)(void* context, std::size_t steps_done) = nullptr;
   void* context = nullptr;
+  bool (*due)(void* context) = nullptr;
 
-  bool operator()(std::size_t steps_done) const {
-    return stop != nullptr && stop(context, steps_done);
+  // Calls settle() before anybody looks.
+  template <class Settle>
+  bool operator()(std::size_t steps_done, Settle settle) const {
+    if (stop == nullptr || (due != nullptr && !due(context))) return false;
+    settle();
+    return stop(context, steps_done);
   }
 };
 
-// The smallest workspace that serves batches of `batch_size` samples.
+// The smallest workspace that serves batches of `batch_size` samples; a single one has the row
+// of the sample before it beside it.
 inline std::size_t workspace_rows(std::size_t batch_size) {
-  return batch_size < kChunkRows ? batch_size : kChunkRows;
+  return std::clamp<std::size_t>(batch_size, 2, kChunkRows);
+}
+
+// Multiply-adds of `rows` samples, forward and back.
+inline double training_work(const Layout& layout, std::size_t rows) {
+  return 3.0 * static_cast<double>(layout.multiplies) * static_cast<double>(rows);
 }
 
 // C of the samples [begin, begin + count): the mean, or the mean weighted by the samples' weights.
@@ -38,6 +52,13 @@ void record(const Network<T>& network, Workspace<T>& workspace, const Matrix& x)
 template <class T>
 void pull_back(const Network<T>& network, Workspace<T>& workspace, const Matrix& dC_da,
                T* gradient);
+
+struct BatchResult {
+  double cost = 0;
+  double weight = 0;
+  int bad_layer = 0;
+  bool stopped = false;
+};
 
 struct EpochResult {
   double cost = 0;        // mean of the batches' costs before their updates, by weight

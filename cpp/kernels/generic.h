@@ -3,8 +3,8 @@
 #pragma once
 
 #include "kernels/activations.h"
+#include "kernels/descent.h"
 #include "kernels/losses.h"
-#include "kernels/narrow.h"
 #include "kernels/roofline.h"
 #include "kernels/transposed.h"
 #include "kernels/updates.h"
@@ -158,6 +158,7 @@ constexpr Kernels<T> make_table() {
           transpose<T>,
           weight_gradient<T>,
           bias_gradient<T>,
+          step_affine<T>,
           activate<T>,
           multiply_derivative<T>,
           loss<T>,

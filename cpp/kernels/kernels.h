@@ -86,6 +86,12 @@ struct Kernels {
   void (*bias_gradient)(Accumulate mode, T* b, T* g, const T* delta /*(samples, n_out)*/,
                         Size lddelta, Size samples, Size n_out, T learning_rate);
 
+  // One sample's update, from its a' and δ', then z = W a + b of the next one, in one pass over W:
+  // the bits of weight_gradient and bias_gradient with `step` and one sample, then of affine.
+  void (*step_affine)(T* z /*(n_out)*/, const T* a /*(n_in)*/, T* w /*(n_in, ld)*/, Size ld,
+                      T* b /*(n_out) or null*/, const T* a_before /*(n_in)*/,
+                      const T* delta /*(n_out)*/, Size n_in, Size n_out, T learning_rate);
+
   // a = g(z), row by row; a may be z. Writes n elements a row.
   void (*activate)(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n);
 

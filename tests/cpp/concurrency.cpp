@@ -138,7 +138,7 @@ void callers() {
 
 // Readers see the parameters of whole steps, and training ends as it does alone.
 template <class T>
-void reading_during_training() {
+void reading_during_training(std::size_t batch_size) {
   Problem<T> alone;
   std::vector<std::vector<T>> steps = {alone.predict(1)};
   chainrule::Poll keep{
@@ -151,7 +151,7 @@ void reading_during_training() {
       nullptr};
   std::pair context(&steps, &alone);
   keep.context = &context;
-  alone.train(chainrule::Rule::sgd, 64, 1, keep);
+  alone.train(chainrule::Rule::sgd, batch_size, 1, keep);
   steps.push_back(alone.predict(1));
 
   Problem<T> shared;
@@ -173,12 +173,14 @@ void reading_during_training() {
     chainrule::Gate::Trainer trainer(gate);
     lock.unlock();
     trainer.begin();
-    shared.train(chainrule::Rule::sgd, 64, 1,
-                 {[](void* at, std::size_t) {
-                    static_cast<chainrule::Gate::Trainer*>(at)->let_readers_pass();
-                    return false;
-                  },
-                  &trainer});
+    shared.train(
+        chainrule::Rule::sgd, batch_size, 1,
+        {[](void* at, std::size_t) {
+           static_cast<chainrule::Gate::Trainer*>(at)->let_readers_pass();
+           return false;
+         },
+         &trainer,
+         [](void* at) { return static_cast<chainrule::Gate::Trainer*>(at)->readers_wait(); }});
     trainer.end();
     trained = true;
   });
@@ -189,7 +191,7 @@ template <class T>
 void everything() {
   teams<T>();
   callers<T>();
-  reading_during_training<T>();
+  for (const std::size_t batch_size : {64, 1}) reading_during_training<T>(batch_size);
 }
 
 }  // namespace

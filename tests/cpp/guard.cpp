@@ -97,6 +97,10 @@ void products(Size rows, Size n_in, Size n_out) {
     name_case("bias_gradient", rows, n_in, n_out);
     k.bias_gradient(mode, b, gb, z, ldz, rows, n_out, T(0.5));
   }
+  name_case("step_affine", 1, n_in, n_out);
+  Guarded<T> single(n_in), before(n_in), delta(ldz);
+  k.step_affine(z, single, w, ld, b, before, delta, n_in, n_out, T(0.5));
+  k.step_affine(z, single, w, ld, nullptr, before, delta, n_in, n_out, T(0.5));
 }
 
 template <class T>

@@ -1,0 +1,119 @@
+#include "core/stochastic.h"
+
+#include <cmath>
+
+namespace chainrule {
+namespace {
+
+Size to_size(std::size_t n) { return static_cast<Size>(n); }
+
+}  // namespace
+
+template <class T>
+StochasticDescent<T>::StochasticDescent(Network<T>& network, Workspace<T>& workspace,
+                                        const Samples& samples, int threads)
+    : kernels_(kernels<T>()),
+      network_(network),
+      ws_(workspace),
+      samples_(samples),
+      threads_(team_size(training_work(network.layout, 1), threads)),
+      pass_(network, workspace) {}
+
+template <class T>
+BatchResult StochasticDescent<T>::step(std::size_t i, double learning_rate) {
+  row_ = 1 - row_;
+  Chunk<T>& chunk = chunks_[row_];
+  chunk = pass_.chunk(samples_, i, 1, row_);
+  pass_.load(samples_, i, chunk, 0, 1);
+  const double weight = samples_.weight(i);
+  ws_.scale[row_] = T(weight > 0 ? 1 : 0);
+  parallel(threads_, [&](const Team& team) {
+    forward(team);
+    if (team.rank == 0) pass_.output_error(chunk, 0, 1, true);
+    team.barrier();
+    backward(team);
+  });
+  waits_ = true;
+  learning_rate_ = static_cast<T>(learning_rate);
+  BatchResult result;
+  result.weight = weight;
+  result.cost = weight * static_cast<double>(ws_.cost[row_]);
+  if (!std::isfinite(result.cost)) result.bad_layer = pass_.first_nonfinite_layer(chunk);
+  if (weight > 0) result.cost /= weight;
+  return result;
+}
+
+// Threads share the columns of W, and with them the outputs.
+template <class T>
+void StochasticDescent<T>::forward(const Team& team) {
+  const Layout& layout = network_.layout;
+  const T* a = chunks_[row_].x.data;
+  const T* a_before = chunks_[1 - row_].x.data;
+  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
+    const Layer& layer = layout.layers[l];
+    const auto& views = ws_.layers[l];
+    const Size ld = to_size(layer.ld);
+    const Size stride = to_size(layer.stride);
+    const Size n_in = to_size(layer.n_in);
+    T* const out = row(views.a, layer.stride);
+    const auto [begin, end] = team.share(layer.n_out, kLanesOf<T>);
+    if (begin < end) {
+      const Size n_out = to_size(end - begin);
+      T* const w = network_.parameters.data() + layer.weights + begin;
+      T* const b = layout.has_bias ? network_.parameters.data() + layer.bias + begin : nullptr;
+      T* const z = row(views.z, layer.stride) + begin;
+      if (waits_)
+        kernels_.step_affine(z, a, w, ld, b, a_before,
+                             row_before(views.delta, layer.stride) + begin, n_in, n_out,
+                             learning_rate_);
+      else
+        kernels_.affine(z, stride, a, n_in, w, ld, b, 1, n_in, n_out);
+      if (layer.activation != Activation::softmax)
+        kernels_.activate(layer.activation, out + begin, stride, z, stride, 1, n_out);
+    }
+    team.barrier();
+    if (layer.activation == Activation::softmax && team.rank == 0)
+      kernels_.activate(layer.activation, out, stride, row(views.z, layer.stride), stride, 1,
+                        to_size(layer.n_out));
+    a = out;
+    a_before = row_before(views.a, layer.stride);
+  }
+}
+
+// Threads share the rows of W, and with them the inputs.
+template <class T>
+void StochasticDescent<T>::backward(const Team& team) {
+  const Layout& layout = network_.layout;
+  for (std::size_t l = layout.layers.size(); l-- > 1;) {
+    const Layer& layer = layout.layers[l];
+    const Layer& below = layout.layers[l - 1];
+    const auto& views = ws_.layers[l - 1];
+    const Size stride = to_size(below.stride);
+    const auto [begin, end] = team.share(layer.n_in, kLanesOf<T>);
+    if (begin < end) {
+      const Size n_in = to_size(end - begin);
+      T* const d = row(views.delta, below.stride) + begin;
+      kernels_.affine_transposed(d, stride, row(ws_.layers[l].delta, layer.stride),
+                                 to_size(layer.stride), network_.weights(layer) + begin * layer.ld,
+                                 to_size(layer.ld), 1, n_in, to_size(layer.n_out));
+      kernels_.multiply_derivative(below.activation, d, stride, row(views.z, below.stride) + begin,
+                                   stride, row(views.a, below.stride) + begin, stride, 1, n_in);
+    }
+    team.barrier();
+  }
+}
+
+template <class T>
+void StochasticDescent<T>::settle() {
+  if (!waits_) return;
+  waits_ = false;
+  parallel(threads_, [&](const Team& team) {
+    pass_.gradients(chunks_[row_], Accumulate::step, network_.parameters.data(), nullptr,
+                    learning_rate_, team);
+  });
+}
+
+template class StochasticDescent<float>;
+template class StochasticDescent<double>;
+
+}  // namespace chainrule
