@@ -88,14 +88,14 @@ template <class T>
 void step_affine(T* z, const T* a, T* w, Size ld, T* b, const T* a_before, const T* delta,
                  Size n_in, Size n_out, T learning_rate) {
   constexpr Size width = kWidth<T>;
-  constexpr int kStreams = CHAINRULE_VECTOR_BYTES == 32 ? 4 : 8;
+  constexpr int kRows = CHAINRULE_VECTOR_BYTES == 32 ? 4 : 8;
   if (b != nullptr) bias_gradient<T>(Accumulate::step, b, b, delta, 0, 1, n_out, learning_rate);
   if (ld < kLanes<T>)
     return with_narrow_width<T>(ld, [&](auto p) {
       narrow_step_affine<T, p>(z, a, w, b, a_before, delta, n_in, n_out, learning_rate);
     });
   for (Size j = 0; j < n_out; j += width) store<T>(z + j, b != nullptr ? load<T>(b + j) : V<T>{});
-  step_affine_blocks<T, kStreams>(z, a, w, ld, a_before, delta, n_in, n_out, learning_rate);
+  step_affine_blocks<T, kRows>(z, a, w, ld, a_before, delta, n_in, n_out, learning_rate);
 }
 
 }  // namespace

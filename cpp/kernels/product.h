@@ -253,20 +253,6 @@ struct AccumulateRow {
   }
 };
 
-// In squares, so that the cache lines of both sides are used whole.
-template <class T>
-void transpose(T* packed, Size ldp, const T* w, Size ld, Size begin, Size end, Size n_out) {
-  constexpr Size square = kLanes<T>;
-  for (Size j0 = 0; j0 < n_out; j0 += square) {
-    const Size j1 = j0 + square < n_out ? j0 + square : n_out;
-    for (Size k0 = begin; k0 < end; k0 += square) {
-      const Size k1 = k0 + square < end ? k0 + square : end;
-      for (Size j = j0; j < j1; ++j)
-        for (Size k = k0; k < k1; ++k) packed[j * ldp + k] = w[k * ld + j];
-    }
-  }
-}
-
 template <class T>
 void bias_gradient(Accumulate mode, T* b, T* g, const T* delta, Size lddelta, Size samples,
                    Size n_out, T learning_rate) {

@@ -1,5 +1,5 @@
-// d = Wᵀ δ straight from W, for a few rows: the chains over j of kLanes neighbouring k's side by
-// side. A row of W holds one k, so squares of W are transposed in registers on the way.
+// Wᵀ, in squares that are transposed in registers: packed, for products with many rows, or on the
+// way of d = Wᵀ δ for a few, the chains over j of kLanes neighbouring k's side by side.
 #pragma once
 
 #include "kernels/reduce.h"
@@ -46,6 +46,42 @@ CHAINRULE_INLINE void transpose_squares([[maybe_unused]] V<T> (&v)[Q]) {
 #endif
 }
 
+// The lanes of a transposed square's vector, k by k.
+template <class T, int Q>
+CHAINRULE_INLINE V<T> lanes_in_order(V<T> v) {
+#if CHAINRULE_VECTOR_BYTES != 0
+  return in_order<T, Q>(v, std::make_integer_sequence<int, kWidth<T>>());
+#else
+  return v;
+#endif
+}
+
+// The columns k of [begin, end) of packed, of which the last stretch to a whole vector.
+template <class T, int Q = kWidth<T>>
+void transpose(T* packed, Size ldp, const T* w, Size ld, Size begin, Size end, Size n_out) {
+  if constexpr (Q > 1) {
+    if (ld < Q) return transpose<T, Q / 2>(packed, ldp, w, ld, begin, end, n_out);
+  }
+  constexpr Size rows = kWidth<T> / Q;
+  const Size last = (end - 1) / rows * rows;
+  for (Size k0 = begin; k0 < end; k0 += kWidth<T>) {
+    for (Size j0 = 0; j0 < n_out; j0 += Q) {
+      V<T> v[Q];
+#pragma GCC unroll 16
+      for (int i = 0; i < Q; ++i) {
+        const Size k = k0 + i * rows;
+        v[i] = load<T>(w + (k < last ? k : last) * ld + j0);
+      }
+      transpose_squares<T, Q>(v);
+#pragma GCC unroll 16
+      for (int j = 0; j < Q; ++j) {
+        if (j0 + j == n_out) break;
+        store<T>(packed + (j0 + j) * ldp + k0, lanes_in_order<T, Q>(v[j]));
+      }
+    }
+  }
+}
+
 // R rows. A vector of W holds kWidth / Q rows k and Q columns j: Q = ld in a layer narrower than a
 // vector. The lanes of the sums are in the order of the transposed squares until they are stored.
 template <class T, int Q, int R>
@@ -78,11 +114,7 @@ void transposed_rows(T* d, Size ldd, const T* delta, Size lddelta, const T* w, S
     }
     for (int r = 0; r < R; ++r) {
       for (int part = 0; part < kParts<T>; ++part) {
-        V<T> sums = acc[r].part[part];
-#if CHAINRULE_VECTOR_BYTES != 0
-        sums = in_order<T, Q>(sums, std::make_integer_sequence<int, kWidth<T>>());
-#endif
-        store<T>(d + r * ldd + k0 + part * kWidth<T>, sums);
+        store<T>(d + r * ldd + k0 + part * kWidth<T>, lanes_in_order<T, Q>(acc[r].part[part]));
       }
     }
   }
