@@ -46,39 +46,68 @@ struct Arguments {
   }
 };
 
-// True for an ndarray (no subclass) whose rows the kernels read where they lie.
+// True for an ndarray (no subclass) of T that lies in one piece, one row or several.
 template <class T>
-bool conforms(PyObject* object, std::size_t columns, Input& x) {
+bool is_plain(PyObject* object, std::size_t columns, int flags) {
   if (!PyArray_CheckExact(object)) return false;
   PyArrayObject* const array = as_array(object);
   const int ndim = PyArray_NDIM(array);
-  if (PyArray_TYPE(array) != kTypenum<T> || ndim < 1 || ndim > 2 || !PyArray_ISBEHAVED_RO(array) ||
-      static_cast<std::size_t>(PyArray_DIM(array, ndim - 1)) != columns ||
-      (PyArray_STRIDE(array, ndim - 1) != static_cast<npy_intp>(sizeof(T)) && columns > 1))
-    return false;
-  x.is_vector = ndim == 1;
-  x.matrix.data = static_cast<const std::byte*>(PyArray_DATA(array));
-  x.matrix.type = sizeof(T) == 4 ? ElementType::float32 : ElementType::float64;
-  x.matrix.rows = ndim == 1 ? 1 : static_cast<std::size_t>(PyArray_DIM(array, 0));
-  x.matrix.columns = columns;
-  x.matrix.row_stride = ndim == 1 ? 0 : PyArray_STRIDE(array, 0);
-  x.matrix.column_stride = sizeof(T);
-  return x.matrix.row_stride % static_cast<std::ptrdiff_t>(sizeof(T)) == 0;
+  return PyArray_TYPE(array) == kTypenum<T> && PyArray_FLAGSWAP(array, flags) &&
+         (ndim == 1 || ndim == 2) &&
+         static_cast<std::size_t>(PyArray_DIM(array, ndim - 1)) == columns;
 }
 
+bool are_apart(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {
+  const auto* const first = static_cast<const char*>(a);
+  const auto* const second = static_cast<const char*>(b);
+  return first + a_bytes <= second || second + b_bytes <= first;
+}
+
+// The call as it mostly is: plain arrays apart from each other, little work, nobody trains. Null,
+// and nothing has happened, where it is another.
 template <class T>
-PyObject* predict_typed(const Network<T>& network, Handle& handle, const Arguments& arguments) {
+PyObject* predict_plain(const Network<T>& network, Handle& handle, const Arguments& arguments) {
+  const Layout& layout = network.layout;
+  const std::size_t n_inputs = layout.n_inputs();
+  const std::size_t n_outputs = layout.n_outputs();
+  if (!is_plain<T>(arguments.x, n_inputs, NPY_ARRAY_CARRAY_RO)) return nullptr;
+  PyArrayObject* const x = as_array(arguments.x);
+  const bool is_vector = PyArray_NDIM(x) == 1;
+  const std::size_t rows = is_vector ? 1 : static_cast<std::size_t>(PyArray_DIM(x, 0));
+  if (reads_without_gil(handle, layout.work(rows))) return nullptr;
+  py::object fresh;
+  PyObject* out = arguments.out;
+  if (out == nullptr) {
+    fresh = new_array(kTypenum<T>, rows, n_outputs, is_vector);
+    out = fresh.ptr();
+  } else {
+    const std::size_t bytes = rows * n_outputs * sizeof(T);
+    if (!is_plain<T>(out, n_outputs, NPY_ARRAY_CARRAY) ||
+        PyArray_NDIM(as_array(out)) != PyArray_NDIM(x) ||
+        (!is_vector && PyArray_DIM(as_array(out), 0) != PyArray_DIM(x, 0)) ||
+        !are_apart(PyArray_DATA(as_array(out)), bytes, PyArray_DATA(x),
+                   rows * n_inputs * sizeof(T)) ||
+        !are_apart(PyArray_DATA(as_array(out)), bytes, network.parameters.data(),
+                   layout.size * sizeof(T)))
+      return nullptr;
+  }
+  predict(network, {static_cast<const T*>(PyArray_DATA(x)), static_cast<std::ptrdiff_t>(n_inputs)},
+          static_cast<T*>(PyArray_DATA(as_array(out))), static_cast<std::ptrdiff_t>(n_outputs),
+          rows, arguments.threads);
+  return fresh ? fresh.release().ptr() : py::handle(out).inc_ref().ptr();
+}
+
+// Any call.
+template <class T>
+[[gnu::noinline]] PyObject* predict_any(const Network<T>& network, Handle& handle,
+                                        const Arguments& arguments) {
   const Layout& layout = network.layout;
   const std::size_t n_outputs = layout.n_outputs();
-  Input x;
-  if (conforms<T>(arguments.x, layout.n_inputs(), x))
-    x.array = x.given = py::reinterpret_borrow<py::object>(arguments.x);
-  else
-    x = view_direct_rows<T>(arguments.x, layout.n_inputs(), "x");
+  const Input x = view_direct_rows<T>(arguments.x, layout.n_inputs(), "x");
   py::object out;
   if (arguments.out != nullptr) {
     check_out(arguments.out, x, n_outputs, kTypenum<T>);
-    if (touches(arguments.out, network.parameters.data(), network.layout.size * sizeof(T)))
+    if (touches(arguments.out, network.parameters.data(), layout.size * sizeof(T)))
       throw py::value_error(
           "out overlaps the parameters of the network, which it would change: give it memory of "
           "its own");
@@ -87,7 +116,7 @@ PyObject* predict_typed(const Network<T>& network, Handle& handle, const Argumen
     out = new_array(kTypenum<T>, x.matrix.rows, n_outputs, x.is_vector);
   }
   T* const result = static_cast<T*>(PyArray_DATA(as_array(out)));
-  const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
+  const double work = layout.work(x.matrix.rows);
   Pin x_pin, out_pin;
   if (reads_without_gil(handle, work)) {
     x_pin = Pin(x.array);
@@ -110,8 +139,10 @@ PyObject* call(PyObject* self, PyObject* const* args, Py_ssize_t n_args, SetName
     set_names(arguments);
     if (arguments.x == nullptr) throw py::type_error("predict needs x");
     if (arguments.out == Py_None) arguments.out = nullptr;
-    return handle->visit(
-        [&](auto& typed) { return predict_typed(typed.network, *handle, arguments); });
+    return handle->visit([&](auto& typed) {
+      PyObject* const result = predict_plain(typed.network, *handle, arguments);
+      return result != nullptr ? result : predict_any(typed.network, *handle, arguments);
+    });
   } catch (py::error_already_set& error) {
     error.restore();
   } catch (const py::builtin_exception& error) {

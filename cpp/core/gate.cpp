@@ -4,8 +4,6 @@
 #include <stdexcept>
 #include <thread>
 
-#include "core/parallel.h"
-
 namespace chainrule {
 
 Gate::Reader::Reader(Gate& gate) : gate_(gate) {
@@ -63,8 +61,7 @@ bool Gate::begin_fit() {
   return !fitting_.exchange(true);
 }
 
-void Gate::forget_other_process() {
-  if (generation_ == fork_generation()) return;
+void Gate::start_anew() {
   generation_ = fork_generation();
   new (&turn_) std::mutex;
   new (&mutex_) std::shared_mutex;

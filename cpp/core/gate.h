@@ -10,6 +10,8 @@
 #include <mutex>
 #include <shared_mutex>
 
+#include "core/parallel.h"
+
 namespace chainrule {
 
 class Gate {
@@ -60,7 +62,10 @@ class Gate {
 
  private:
   // The child of a fork inherits locks whose owners it does not have: it starts with new ones.
-  void forget_other_process();
+  void forget_other_process() {
+    if (generation_ != fork_generation()) start_anew();
+  }
+  void start_anew();
 
   unsigned generation_ = 0;
   std::mutex turn_;  // held by a trainer while readers leave, so that no new one enters

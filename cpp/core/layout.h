@@ -50,6 +50,11 @@ struct Layout {
 
   std::size_t n_inputs() const { return layers.front().n_in; }
   std::size_t n_outputs() const { return layers.back().n_out; }
+
+  // Fused multiply-adds of one forward pass.
+  double work(std::size_t rows) const {
+    return static_cast<double>(rows) * static_cast<double>(multiplies);
+  }
 };
 
 // Throws SizeOverflow.

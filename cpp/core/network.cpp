@@ -8,7 +8,10 @@
 namespace chainrule {
 namespace {
 
-// Two buffers in turn hold the activations of a tile. They grow and are kept, one pair a thread.
+// Two buffers in turn hold the activations of a tile. Small ones lie on the stack; larger ones grow
+// and are kept, one pair a thread.
+constexpr std::size_t kStackElements = 1024;
+
 template <class T>
 T* tile_workspace(std::size_t size) {
   thread_local AlignedBuffer<T> buffer;
@@ -51,12 +54,16 @@ template <class T>
 void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_stride,
              std::size_t rows, int threads) {
   const Layout& layout = network.layout;
-  const double work = static_cast<double>(rows) * static_cast<double>(layout.multiplies);
   const std::size_t tile = std::min(layout.tile_rows, rows);
   const std::size_t size = 2 * tile * layout.max_stride;
-  const int team_threads = std::min(team_size(work, threads),
+  const int team_threads = std::min(team_size(layout.work(rows), threads),
                                     static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
   if (team_threads <= 1) {
+    if (size <= kStackElements) {
+      alignas(64) T workspace[kStackElements];
+      predict_rows(network, x, out, out_stride, rows, tile, workspace);
+      return;
+    }
     predict_rows(network, x, out, out_stride, rows, tile, tile_workspace<T>(size));
     return;
   }

@@ -19,11 +19,13 @@
 #endif
 
 namespace chainrule {
+
+std::atomic<unsigned> g_forks{0};
+
 namespace {
 
 std::atomic<int> g_threads{0};
 std::atomic<bool> g_team_busy{false};
-std::atomic<unsigned> g_forks{0};
 // In the child of a fork that could not leave its team behind.
 std::atomic<bool> g_no_team{false};
 
@@ -143,11 +145,6 @@ void Team::barrier() const {
 #endif
 }
 
-int team_size(double work, int threads) {
-  if (work < kParallelWork) return 1;
-  return threads > 0 ? threads : get_num_threads();
-}
-
 void run_team(int threads, Body body, void* context) {
   if (threads > 1 && !g_no_team && t_barrier == nullptr &&
       !g_team_busy.exchange(true, std::memory_order_acquire)) {
@@ -161,8 +158,6 @@ void run_team(int threads, Body body, void* context) {
   }
   body(context, Team{});
 }
-
-unsigned fork_generation() { return g_forks.load(std::memory_order_relaxed); }
 
 int get_num_threads() {
   const int set = g_threads.load(std::memory_order_relaxed);

@@ -1,6 +1,7 @@
 // The team of threads. parallel.cpp is the only file that names OpenMP.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <string>
 
@@ -24,9 +25,6 @@ struct Team {
 // Below this many fused multiply-adds a region costs more than it saves.
 inline constexpr double kParallelWork = 2e6;
 
-// The team size for `work` multiply-adds: 1 or `threads` (0: the process-wide setting).
-int team_size(double work, int threads);
-
 // Runs body(team) on every thread of a team of `threads`; serially when that is 1, inside another
 // region, while another team of this process is at work, or where the system gives no threads.
 // The body must not throw.
@@ -46,6 +44,12 @@ int get_num_threads();
 void set_num_threads(int n);
 int usable_cores();
 
+// The team size for `work` multiply-adds: 1 or `threads` (0: the process-wide setting).
+inline int team_size(double work, int threads) {
+  if (work < kParallelWork) return 1;
+  return threads > 0 ? threads : get_num_threads();
+}
+
 // What the CPU quotas of this process's cgroup and its ancestors leave, rounded up; 0: no limit.
 // From /proc/self/cgroup and the folder /sys/fs/cgroup, or what stands for them in tests.
 int cgroup_cores(const std::string& proc_self_cgroup, const std::string& sys_fs_cgroup);
@@ -56,6 +60,7 @@ const char* threads_error();
 bool has_openmp();
 
 // How many forks lie between this process and the one that loaded the library.
-unsigned fork_generation();
+extern std::atomic<unsigned> g_forks;
+inline unsigned fork_generation() { return g_forks.load(std::memory_order_relaxed); }
 
 }  // namespace chainrule
