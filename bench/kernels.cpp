@@ -69,15 +69,11 @@ class Cases {
     float* const b = numbers(out);
     float* const z = numbers(rows * out);
     float* const d = numbers(rows * in);
-    float* const packed = numbers(n_out * in);
     const std::string text = shape(rows, n_in, n_out);
     add("forward   " + text, flops, bytes,
         [=, &k] { k.affine(z, out, a, in, w, out, b, rows, n_in, n_out); });
-    add("backward  " + text, flops, bytes, [=, &k] {
-      if (rows < 8) return k.affine_transposed(d, in, z, out, w, out, rows, n_in, n_out);
-      k.transpose(packed, in, w, out, 0, n_in, n_out);
-      k.affine(d, in, z, out, packed, in, nullptr, rows, n_out, n_in);
-    });
+    add("backward  " + text, flops, bytes,
+        [=, &k] { k.affine_transposed(d, in, z, out, w, out, rows, n_in, n_out); });
     add("gradient  " + text, flops, bytes, [=, &k] {
       k.weight_gradient(Accumulate::step, w, w, out, a, in, z, out, rows, 0, n_in, n_in, n_out, 0);
     });

@@ -97,8 +97,7 @@ void Backpropagation<T>::output_error_from_derivative(const Chunk<T>& chunk, std
 }
 
 template <class T>
-void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
-                                  bool packed) {
+void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end) {
   const Kernels<T>& k = kernels<T>();
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
@@ -113,28 +112,12 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
     const Size stride = to_size(layer.stride);
     const Size n_in = to_size(layer.n_in);
     const Size n_out = to_size(layer.n_out);
-    if (packed)
-      k.affine(d, below, delta, stride, views.packed, below, nullptr, n, n_out, n_in);
-    else
-      k.affine_transposed(d, below, delta, stride, network_.weights(layer), to_size(layer.ld), n,
-                          n_in, n_out);
+    k.affine_transposed(d, below, delta, stride, network_.weights(layer), to_size(layer.ld), n,
+                        n_in, n_out);
     if (l > 0)
       k.multiply_derivative(layout.layers[l - 1].activation, d, below,
                             row(ws_.layers[l - 1].z, views.input_stride, at), below,
                             row(ws_.layers[l - 1].a, views.input_stride, at), below, n, n_in);
-  }
-}
-
-template <class T>
-void Backpropagation<T>::pack(const Team& team) {
-  const Layout& layout = network_.layout;
-  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
-    const auto& views = ws_.layers[l];
-    if (views.packed == nullptr) continue;
-    const Layer& layer = layout.layers[l];
-    const auto [begin, end] = team.share(layer.n_in, kLanesOf<T>);
-    kernels<T>().transpose(views.packed, to_size(views.input_stride), network_.weights(layer),
-                           to_size(layer.ld), to_size(begin), to_size(end), to_size(layer.n_out));
   }
 }
 

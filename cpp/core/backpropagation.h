@@ -53,12 +53,7 @@ class Backpropagation {
   void output_error_from_derivative(const Chunk<T>& chunk, std::size_t begin, std::size_t end);
 
   // δ^{L-1} ... δ^1, and ∂C/∂x where the workspace has room for it.
-  void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, bool packed);
-
-  // This thread's share of the transposes that backward reads when `packed` is set.
-  void pack(const Team& team);
-  // Few rows are faster straight from W.
-  static bool worth_packing(std::size_t rows) { return rows >= 8; }
+  void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end);
 
   // This thread's share of ∇W and ∇b; `parameters` is written for the modes that step.
   void gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters, T* gradient,

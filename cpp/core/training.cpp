@@ -64,7 +64,6 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
   BatchResult result;
   result.weight = total_weight(samples, begin, count);
   const bool errors = sink != nullptr;
-  const bool packed = errors && pass.worth_packing(count);
   const double work = training_work(network.layout, std::min(count, kChunkRows));
   const int team_threads = team_size(work, threads);
   for (std::size_t done = 0; done < count; done += kChunkRows) {
@@ -78,17 +77,13 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
     const Chunk<T> chunk = pass.chunk(samples, begin + done, rows, 0);
     set_scales(ws, samples, begin + done, rows, result.weight);
     parallel(team_threads, [&](const Team& team) {
-      if (packed && first) {
-        pass.pack(team);
-        team.barrier();
-      }
       const auto [from, to] = team.share(rows, 1);
       for (std::size_t r = from; r < to; r += network.layout.tile_rows) {
         const std::size_t end = std::min(r + network.layout.tile_rows, to);
         pass.load(samples, begin + done, chunk, r, end);
         pass.forward(chunk, r, end);
         pass.output_error(chunk, r, end, errors);
-        if (errors) pass.backward(chunk, r, end, packed);
+        if (errors) pass.backward(chunk, r, end);
       }
       if (!errors) return;
       team.barrier();
@@ -147,7 +142,6 @@ template <class T>
 void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da, T* gradient) {
   Backpropagation<T> pass(network, ws);
   const Layout& layout = network.layout;
-  const bool packed = pass.worth_packing(dC_da.rows);
   const std::size_t stride = layout.layers.back().stride;
   const double work = training_work(layout, std::min(dC_da.rows, kChunkRows));
   for (std::size_t done = 0; done < dC_da.rows; done += kChunkRows) {
@@ -155,17 +149,13 @@ void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da,
     const Size x_stride = static_cast<Size>(layout.input_stride);
     const Chunk<T> chunk = {done, rows, {ws.x + done * layout.input_stride, x_stride}, {}};
     parallel(team_size(work, 0), [&](const Team& team) {
-      if (packed && done == 0) {
-        pass.pack(team);
-        team.barrier();
-      }
       const auto [from, to] = team.share(rows, 1);
       for (std::size_t r = from; r < to; r += layout.tile_rows) {
         const std::size_t end = std::min(r + layout.tile_rows, to);
         for (std::size_t i = r; i < end; ++i)
           read_row<T>(dC_da, done + i, ws.layers.back().delta + (done + i) * stride);
         pass.output_error_from_derivative(chunk, r, end);
-        pass.backward(chunk, r, end, packed);
+        pass.backward(chunk, r, end);
       }
       team.barrier();
       pass.gradients(chunk, done == 0 ? Accumulate::store : Accumulate::add,

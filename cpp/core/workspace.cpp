@@ -49,7 +49,6 @@ Workspace<T>::Workspace(const Layout& layout, std::size_t capacity, unsigned ext
       views.a = carver.take(rows, layer.stride);
       views.z = every_z || layer.keeps_z ? carver.take(rows, layer.stride) : views.a;
       views.delta = carver.take(rows, layer.stride);
-      views.packed = l > 0 || wants_dx ? carver.take(layer.n_out, input_stride) : nullptr;
       input_stride = layer.stride;
     }
   };

@@ -11,11 +11,10 @@ namespace chainrule {
 template <class T>
 struct Workspace {
   struct LayerViews {
-    T* z = nullptr;       // (rows, n_l); the same memory as a where backward can do without z
-    T* a = nullptr;       // (rows, n_l)
-    T* delta = nullptr;   // (rows, n_l)
-    T* packed = nullptr;  // (n_l, n_{l-1}): W with j as its slow axis
-    std::size_t input_stride = 0;  // of the rows of a^{l-1}, δ^{l-1} and `packed`
+    T* z = nullptr;      // (rows, n_l); the same memory as a where backward can do without z
+    T* a = nullptr;      // (rows, n_l)
+    T* delta = nullptr;  // (rows, n_l)
+    std::size_t input_stride = 0;  // of the rows of a^{l-1} and δ^{l-1}
   };
 
   std::size_t rows;    // capacity

@@ -153,13 +153,19 @@ void elementary(ElementaryFunction which, T* out, const T* x, Size n) {
 
 template <class T>
 constexpr Kernels<T> make_table() {
-  return {affine<T>,        affine_transposed<T>,
-          transpose<T>,     weight_gradient<T>,
-          bias_gradient<T>, step_affine<T>,
-          activate<T>,      multiply_derivative<T>,
-          loss<T>,          sgd<T>,
-          momentum<T>,      adam<T>,
-          elementary<T>,    fma_chains<T>,
+  return {affine<T>,
+          affine_transposed<T>,
+          weight_gradient<T>,
+          bias_gradient<T>,
+          step_affine<T>,
+          activate<T>,
+          multiply_derivative<T>,
+          loss<T>,
+          sgd<T>,
+          momentum<T>,
+          adam<T>,
+          elementary<T>,
+          fma_chains<T>,
           read_sum<T>};
 }
 

@@ -65,15 +65,10 @@ struct Kernels {
                  const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size rows,
                  Size n_in, Size n_out);
 
-  // d = Wᵀ δ from W as it lies: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ...
-  // The same bits as affine over transpose(W), faster for a few rows.
+  // d = Wᵀ δ: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ...
   void (*affine_transposed)(T* d /*(rows, n_in)*/, Size ldd, const T* delta /*(rows, n_out)*/,
                             Size lddelta, const T* w /*(n_in, ld)*/, Size ld, Size rows, Size n_in,
                             Size n_out);
-
-  // packed_jk = w_jk for the columns k of [begin, end): W with j as its slow axis.
-  void (*transpose)(T* packed /*(n_out, ldp)*/, Size ldp, const T* w /*(n_in, ld)*/, Size ld,
-                    Size begin, Size end, Size n_out);
 
   // ∇W for the rows k of [begin, end): acc = 0, then acc = fma(a_sk, δ_sj, acc) for s = 0, 1, ...
   // begin is a multiple of kLanes / ld in a narrow layer. Padding is never written.

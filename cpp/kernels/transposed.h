@@ -1,8 +1,9 @@
-// Wᵀ, in squares that are transposed in registers: packed, for products with many rows, or on the
-// way of d = Wᵀ δ for a few, the chains over j of kLanes neighbouring k's side by side.
+// d = Wᵀ δ. A row of W holds one k, but vectors follow the chains over j of neighbouring k's:
+// squares of W are transposed in registers, into a small copy that many rows share, or on the way
+// for a few.
 #pragma once
 
-#include "kernels/reduce.h"
+#include "kernels/product.h"
 
 namespace chainrule::CHAINRULE_ISA {
 namespace {
@@ -56,15 +57,15 @@ CHAINRULE_INLINE V<T> lanes_in_order(V<T> v) {
 #endif
 }
 
-// The columns k of [begin, end) of packed, of which the last stretch to a whole vector.
+// packed_jk = w_jk for the n_in rows k of w, to whole vectors of them, and its first n_out columns.
 template <class T, int Q = kWidth<T>>
-void transpose(T* packed, Size ldp, const T* w, Size ld, Size begin, Size end, Size n_out) {
+void transpose(T* packed /*(n_out, ldp)*/, Size ldp, const T* w, Size ld, Size n_in, Size n_out) {
   if constexpr (Q > 1) {
-    if (ld < Q) return transpose<T, Q / 2>(packed, ldp, w, ld, begin, end, n_out);
+    if (ld < Q) return transpose<T, Q / 2>(packed, ldp, w, ld, n_in, n_out);
   }
   constexpr Size rows = kWidth<T> / Q;
-  const Size last = (end - 1) / rows * rows;
-  for (Size k0 = begin; k0 < end; k0 += kWidth<T>) {
+  const Size last = (n_in - 1) / rows * rows;
+  for (Size k0 = 0; k0 < n_in; k0 += kWidth<T>) {
     for (Size j0 = 0; j0 < n_out; j0 += Q) {
       V<T> v[Q];
 #pragma GCC unroll 16
@@ -78,6 +79,31 @@ void transpose(T* packed, Size ldp, const T* w, Size ld, Size begin, Size end, S
         if (j0 + j == n_out) break;
         store<T>(packed + (j0 + j) * ldp + k0, lanes_in_order<T, Q>(v[j]));
       }
+    }
+  }
+}
+
+// What is transposed at a time: a panel of k's, and so many j's that it stays in the cache.
+inline constexpr Size kPackedRows = 512;
+
+template <class T>
+void packed_transposed(T* d, Size ldd, const T* delta, Size lddelta, const T* w, Size ld, Size rows,
+                       Size n_in, Size n_out) {
+  constexpr int most = max_vectors(kTileRows);
+  constexpr Size ldp = most * kWidth<T>;
+  alignas(64) T packed[kPackedRows * ldp];
+  const StoreRow<T> finish{d, ldd};
+  const Parts panels((n_in + kWidth<T> - 1) / kWidth<T>, most), cuts(n_out, kPackedRows);
+  for (Size cut = 0, j = 0; cut < cuts.count; j += cuts.size(cut), ++cut) {
+    for (Size p = 0, k = 0; p < panels.count; k += panels.size(p) * kWidth<T>, ++p) {
+      const Size columns = panels.size(p) * kWidth<T>;
+      transpose<T>(packed, ldp, w + k * ld + j, ld, n_in - k < columns ? n_in - k : columns,
+                   cuts.size(cut));
+      const Start<T> start = j > 0 ? finish.resume(0, k) : Start<T>{nullptr, 0};
+      with_count<most>(panels.size(p), [&](auto n) {
+        panel<T, n, false>(delta + j, lddelta, packed, ldp, cuts.size(cut), start, 0, rows, finish,
+                           k);
+      });
     }
   }
 }
@@ -123,17 +149,14 @@ void transposed_rows(T* d, Size ldd, const T* delta, Size lddelta, const T* w, S
 template <class T, int Q = kWidth<T>>
 void affine_transposed(T* d, Size ldd, const T* delta, Size lddelta, const T* w, Size ld, Size rows,
                        Size n_in, Size n_out) {
+  constexpr int few = 4;
+  if (rows > few) return packed_transposed<T>(d, ldd, delta, lddelta, w, ld, rows, n_in, n_out);
   if constexpr (Q > 1) {
     if (ld < Q)
       return affine_transposed<T, Q / 2>(d, ldd, delta, lddelta, w, ld, rows, n_in, n_out);
   }
-  constexpr int kRows = 4;
-  Size r = 0;
-  for (; r + kRows <= rows; r += kRows)
-    transposed_rows<T, Q, kRows>(d + r * ldd, ldd, delta + r * lddelta, lddelta, w, ld, n_in,
-                                 n_out);
-  for (; r < rows; ++r)
-    transposed_rows<T, Q, 1>(d + r * ldd, ldd, delta + r * lddelta, lddelta, w, ld, n_in, n_out);
+  with_count<few>(
+      rows, [&](auto r) { transposed_rows<T, Q, r>(d, ldd, delta, lddelta, w, ld, n_in, n_out); });
 }
 
 }  // namespace

@@ -79,17 +79,13 @@ void products(Size rows, Size n_in, Size n_out) {
   const Size ldd = static_cast<Size>(layout.input_stride);
   const Size weights = static_cast<Size>(layer.bias);
   Guarded<T> w(weights), g(weights), b(padded<T>(n_out)), gb(padded<T>(n_out));
-  Guarded<T> a(rows * n_in), z(rows * ldz), d(rows * ldd), packed(n_out * ldd);
+  Guarded<T> a(rows * n_in), z(rows * ldz), d(rows * ldd);
 
   name_case("affine", rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, nullptr, rows, n_in, n_out);
   name_case("affine_transposed", rows, n_in, n_out);
   k.affine_transposed(d, ldd, z, ldz, w, ld, rows, n_in, n_out);
-  name_case("transpose", rows, n_in, n_out);
-  k.transpose(packed, ldd, w, ld, 0, n_in, n_out);
-  name_case("affine over the transpose", rows, n_in, n_out);
-  k.affine(d, ldd, z, ldz, packed, ldd, nullptr, rows, n_out, n_in);
   for (const Accumulate mode :
        {Accumulate::store, Accumulate::add, Accumulate::step, Accumulate::add_step}) {
     name_case("weight_gradient", rows, n_in, n_out);
