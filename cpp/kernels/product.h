@@ -140,6 +140,31 @@ inline constexpr Size kFewRows = 4 * kTileRows;
 // Few rows wait for a large b: so many of its rows side by side are as many streams of whole pages.
 inline constexpr Size kStreams = 16;
 
+// A panel of a wide b is one short stretch of each row, in another page every time. Where many rows
+// share it, it is copied first, so much of it that the copy stays in the second-level cache.
+inline constexpr Size kPackedRows = 512;
+
+template <class T, class Finish>
+void packed_product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* init,
+                    Size rows, Size vectors, const Finish& finish) {
+  constexpr int most = max_vectors(kTileRows);
+  constexpr Size width = kWidth<T>;
+  constexpr Size ldp = most * width;
+  alignas(64) T packed[kPackedRows * ldp];
+  const Parts cuts(length, kPackedRows), panels(vectors, most);
+  for (Size cut = 0, i = 0; cut < cuts.count; i += cuts.size(cut), ++cut) {
+    for (Size p = 0, column = 0; p < panels.count; column += panels.size(p) * width, ++p) {
+      const Start<T> start = i > 0 ? finish.resume(0, column) : Start<T>{init, 0}.at(0, column);
+      with_count<most>(panels.size(p), [&](auto n) {
+        for (Size r = 0; r < cuts.size(cut); ++r)
+          for (Size v = 0; v < n * width; v += width)
+            store<T>(packed + r * ldp + v, load<T>(b + (i + r) * ldb + column + v));
+        panel<T, n, false>(a + i, lda, packed, ldp, cuts.size(cut), start, 0, rows, finish, column);
+      });
+    }
+  }
+}
+
 // finish(acc[N], row, column) is called for every row of every tile. A block of a, so many rows and
 // so much of the chains' length that it stays in the cache, meets all panels of b; where chains are
 // cut, their running sums wait in c.
@@ -150,11 +175,18 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
   constexpr int widest = max_vectors(1);
   constexpr Size width = kWidth<T>;
   constexpr Size cached = kCachedBytes / static_cast<Size>(sizeof(T));
-  const Parts panels((columns + width - 1) / width,
-                     max_vectors(rows < kTileRows ? static_cast<int>(rows) : kTileRows));
+  const Size vectors = (columns + width - 1) / width;
+  const Parts panels(vectors, max_vectors(rows < kTileRows ? static_cast<int>(rows) : kTileRows));
   Size depth = length;
-  if (Finish::kResumes && rows * length > cached) depth = cached / (rows < 512 ? rows : 512);
-  if (Finish::kResumes && rows <= kFewRows && length * ldb > 2 * cached) depth = kStreams;
+  if constexpr (Finish::kResumes) {
+    if (length * ldb > 2 * cached) {
+      if (rows > kFewRows)
+        return packed_product<T>(a, lda, b, ldb, length, init, rows, vectors, finish);
+      depth = kStreams;
+    } else if (rows * length > cached) {
+      depth = cached / (rows < 512 ? rows : 512);
+    }
+  }
   Size height = cached / (depth < length ? depth : length);
   if (panels.count > 1 && length * columns * static_cast<Size>(sizeof(T)) <= kSmallBytes)
     height = kFewRows;

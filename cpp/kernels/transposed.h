@@ -83,9 +83,6 @@ void transpose(T* packed /*(n_out, ldp)*/, Size ldp, const T* w, Size ld, Size n
   }
 }
 
-// What is transposed at a time: a panel of k's, and so many j's that it stays in the cache.
-inline constexpr Size kPackedRows = 512;
-
 template <class T>
 void packed_transposed(T* d, Size ldd, const T* delta, Size lddelta, const T* w, Size ld, Size rows,
                        Size n_in, Size n_out) {
