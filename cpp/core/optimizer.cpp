@@ -14,6 +14,7 @@ Optimizer<T>::Optimizer(Rule rule, const Hyperparameters& hyperparameters, const
 template <class T>
 void Optimizer<T>::begin_step() {
   ++step_;
+  if (rule_ != Rule::adam) return;
   beta1_power_ *= hyper_.beta1;
   beta2_power_ *= hyper_.beta2;
 }
