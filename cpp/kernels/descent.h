@@ -18,6 +18,16 @@ CHAINRULE_INLINE V<T> stepped(V<T> w, V<T> a, V<T> delta, T learning_rate) {
   return fma(splat<T>(-learning_rate), fma(a, delta, V<T>{}), w);
 }
 
+// b_j, ... after their step, stored.
+template <class T>
+CHAINRULE_INLINE V<T> step_bias(T* b, const T* delta, Size j, Size n_out, T learning_rate) {
+  const V<T> old = load<T>(b + j);
+  const V<T> sum = V<T>{} + load<T>(delta + j);
+  const V<T> value = keep_first<T>(fma(splat<T>(-learning_rate), sum, old), n_out - j, old);
+  store<T>(b + j, value);
+  return value;
+}
+
 // R rows of W as R streams through memory; z waits in the cache.
 template <class T, int R>
 CHAINRULE_INLINE void step_affine_rows(T* z, const T* a, T* w, Size ld, const T* a_before,
@@ -60,12 +70,14 @@ void step_affine_blocks(T* z, const T* a, T* w, Size ld, const T* a_before, cons
 }
 
 template <class T, int P>
-void narrow_step_affine(T* z, const T* a, T* w, const T* b, const T* a_before, const T* delta,
-                        Size n_in, Size n_out, T learning_rate) {
+void narrow_step_affine(T* z, const T* a, T* w, T* b, const T* a_before, const T* delta, Size n_in,
+                        Size n_out, T learning_rate) {
   constexpr Size chains = kLanes<T> / P;
-  Block<T> acc;
-  for (int i = 0; i < kParts<T>; ++i)
-    acc.part[i] = b != nullptr ? load<T>(b + i * kWidth<T>) : V<T>{};
+  Block<T> acc = {};
+  if (b != nullptr) {
+    for (int i = 0; i < kParts<T>; ++i)
+      acc.part[i] = step_bias<T>(b, delta, i * kWidth<T>, n_out, learning_rate);
+  }
   const auto block = [&](Size k, Size rows) {
     for (int i = 0; i < kParts<T>; ++i) {
       T* const at = w + k * P + i * kWidth<T>;
@@ -87,14 +99,13 @@ void narrow_step_affine(T* z, const T* a, T* w, const T* b, const T* a_before, c
 template <class T>
 void step_affine(T* z, const T* a, T* w, Size ld, T* b, const T* a_before, const T* delta,
                  Size n_in, Size n_out, T learning_rate) {
-  constexpr Size width = kWidth<T>;
   constexpr int kRows = CHAINRULE_VECTOR_BYTES == 32 ? 4 : 8;
-  if (b != nullptr) bias_gradient<T>(Accumulate::step, b, b, delta, 0, 1, n_out, learning_rate);
   if (ld < kLanes<T>)
     return with_narrow_width<T>(ld, [&](auto p) {
       narrow_step_affine<T, p>(z, a, w, b, a_before, delta, n_in, n_out, learning_rate);
     });
-  for (Size j = 0; j < n_out; j += width) store<T>(z + j, b != nullptr ? load<T>(b + j) : V<T>{});
+  for (Size j = 0; j < n_out; j += kWidth<T>)
+    store<T>(z + j, b != nullptr ? step_bias<T>(b, delta, j, n_out, learning_rate) : V<T>{});
   step_affine_blocks<T, kRows>(z, a, w, ld, a_before, delta, n_in, n_out, learning_rate);
 }
 

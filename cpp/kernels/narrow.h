@@ -27,9 +27,10 @@ CHAINRULE_INLINE V<T> each_lane(const T* a, int i, Size count) {
     return splat<T>(first < count ? a[first] : T(0));
   } else {
 #if CHAINRULE_VECTOR_BYTES != 0
+    // No more than is used: a wider load could not take over what was stored just before.
     const Size left = count - first;
-    const V<T> v =
-        left >= width ? load<T>(a + first) : load_partial<T>(a + first, left < 0 ? 0 : left);
+    const V<T> v = left >= width / P ? load_first<T, width / P>(a + first)
+                                     : load_partial<T>(a + first, left < 0 ? 0 : left);
     return repeat_each<T, P>(v, std::make_integer_sequence<int, width>());
 #endif
   }
@@ -83,12 +84,15 @@ CHAINRULE_INLINE V<T> narrow_select(V<T> yes, V<T> no, int i, Size rows, Size n_
 #if CHAINRULE_VECTOR_BYTES == 0
   return i % P < n_out && i / P < rows ? yes : no;
 #else
-  Bits<T> counts;
+  using Int = typename ElementOf<T>::Int;
+  Bits<T> row, column;
   for (int lane = 0; lane < kWidth<T>; ++lane) {
-    const int place = i * kWidth<T> + lane;
-    counts[lane] = place % P < n_out && place / P < rows ? -1 : 0;
+    row[lane] = (i * kWidth<T> + lane) / P;
+    column[lane] = (i * kWidth<T> + lane) % P;
   }
-  return counts ? yes : no;
+  const Int count = static_cast<Int>(rows < kLanes<T> ? rows : kLanes<T>);
+  const Bits<T> inside = (row < Bits<T>{} + count) & (column < Bits<T>{} + static_cast<Int>(n_out));
+  return inside ? yes : no;
 #endif
 }
 

@@ -111,6 +111,19 @@ CHAINRULE_INLINE void store(T* p, V<T> v) {
   __builtin_memcpy(p, &v, sizeof v);
 }
 
+#if CHAINRULE_VECTOR_BYTES >= 32
+// 8, 16 or 32 bytes from p, and anything beyond.
+template <int Bytes>
+CHAINRULE_INLINE __m256 load_bytes(const void* p) {
+  if constexpr (Bytes == 8)
+    return _mm256_castps128_ps256(_mm_castpd_ps(_mm_load_sd(static_cast<const double*>(p))));
+  else if constexpr (Bytes == 16)
+    return _mm256_castps128_ps256(_mm_loadu_ps(static_cast<const float*>(p)));
+  else
+    return _mm256_loadu_ps(static_cast<const float*>(p));
+}
+#endif
+
 #if CHAINRULE_VECTOR_BYTES == 64
 
 CHAINRULE_INLINE V<float> fma(V<float> a, V<float> b, V<float> c) {
@@ -132,6 +145,14 @@ CHAINRULE_INLINE V<T> splat(T x) {
     return (V<T>)_mm512_set1_ps(x);
   else
     return (V<T>)_mm512_set1_pd(x);
+}
+// The first N elements, more than one, and anything beyond, which is never touched in memory.
+template <class T, int N>
+CHAINRULE_INLINE V<T> load_first(const T* p) {
+  if constexpr (N == kWidth<T>)
+    return load<T>(p);
+  else
+    return (V<T>)_mm512_castps256_ps512(load_bytes<N * sizeof(T)>(p));
 }
 // The first n (0 <= n <= width) elements; zeros beyond, which are never touched in memory.
 template <class T>
@@ -167,6 +188,11 @@ CHAINRULE_INLINE V<T> splat(T x) {
     return (V<T>)_mm256_set1_ps(x);
   else
     return (V<T>)_mm256_set1_pd(x);
+}
+// The first N elements, more than one, and anything beyond, which is never touched in memory.
+template <class T, int N>
+CHAINRULE_INLINE V<T> load_first(const T* p) {
+  return (V<T>)load_bytes<N * sizeof(T)>(p);
 }
 // All bits set in the first n lanes.
 template <class T>
@@ -209,6 +235,14 @@ CHAINRULE_INLINE V<T> splat(T x) {
     return (V<T>)vdupq_n_f32(x);
   else
     return (V<T>)vdupq_n_f64(x);
+}
+// The first N elements, more than one, and anything beyond, which is never touched in memory.
+template <class T, int N>
+CHAINRULE_INLINE V<T> load_first(const T* p) {
+  if constexpr (N == kWidth<T>)
+    return load<T>(p);
+  else
+    return (V<T>)vcombine_f32(vld1_f32(p), vdup_n_f32(0));
 }
 // The first n (0 <= n <= width) elements; zeros beyond, which are never touched in memory. NEON has
 // no masks: an element at a time.
