@@ -52,14 +52,6 @@ bool all_finite(const T* x, std::size_t n) {
 }  // namespace
 
 template <class T>
-bool is_direct(const Matrix& matrix) {
-  constexpr auto type = std::is_same_v<T, float> ? ElementType::float32 : ElementType::float64;
-  constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-  return matrix.type == type && (matrix.column_stride == size || matrix.columns <= 1) &&
-         matrix.row_stride % size == 0;
-}
-
-template <class T>
 void read_row(const Matrix& matrix, std::size_t row, T* out) {
   const std::byte* at = matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
   if (is_direct<T>(matrix)) {
@@ -115,8 +107,6 @@ std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::si
   });
 }
 
-template bool is_direct<float>(const Matrix&);
-template bool is_direct<double>(const Matrix&);
 template void read_row<float>(const Matrix&, std::size_t, float*);
 template void read_row<double>(const Matrix&, std::size_t, double*);
 template std::size_t first_nonfinite_row<float>(const Matrix&, std::size_t, std::size_t);

@@ -44,7 +44,12 @@ struct Rows {
 
 // True where the matrix's rows are contiguous elements of T.
 template <class T>
-bool is_direct(const Matrix& matrix);
+bool is_direct(const Matrix& matrix) {
+  constexpr auto type = sizeof(T) == 4 ? ElementType::float32 : ElementType::float64;
+  constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
+  return matrix.type == type && (matrix.column_stride == size || matrix.columns <= 1) &&
+         matrix.row_stride % size == 0;
+}
 
 template <class T>
 Rows<T> direct_rows(const Matrix& matrix) {

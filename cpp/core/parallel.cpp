@@ -126,8 +126,7 @@ const Setting& environment() {
 
 }  // namespace
 
-Team::Range Team::share(std::size_t n, std::size_t grain) const {
-  if (size == 1) return {0, n};
+Team::Range Team::part(std::size_t n, std::size_t grain) const {
   const std::size_t grains = (n + grain - 1) / grain;
   const auto bound = [&](int r) {
     return std::min(n,
@@ -136,8 +135,7 @@ Team::Range Team::share(std::size_t n, std::size_t grain) const {
   return {bound(rank), bound(rank + 1)};
 }
 
-void Team::barrier() const {
-  if (size == 1) return;
+void Team::wait() const {
 #if defined(_OPENMP)
 #pragma omp barrier
 #else

@@ -13,13 +13,21 @@ struct Team {
   int size = 1;
 
   // Waits for all threads of the team.
-  void barrier() const;
+  void barrier() const {
+    if (size > 1) wait();
+  }
 
   // The part of [0, n) that belongs to this thread; bounds are multiples of `grain`.
   struct Range {
     std::size_t begin, end;
   };
-  Range share(std::size_t n, std::size_t grain) const;
+  Range share(std::size_t n, std::size_t grain) const {
+    return size > 1 ? part(n, grain) : Range{0, n};
+  }
+
+ private:
+  void wait() const;
+  Range part(std::size_t n, std::size_t grain) const;
 };
 
 // Below this many fused multiply-adds a region costs more than it saves.
