@@ -262,6 +262,23 @@ struct Target {
   }
 };
 
+// ∇W of one sample, δ aᵀ, along the rows of W: memory streams.
+template <class T>
+void outer_product(const Target<T>& target, Size ld, const T* a, const T* delta, Size rows,
+                   Size n_out) {
+  constexpr Size width = kWidth<T>;
+  for (Size k = 0; k < rows; ++k) {
+    const V<T> ak = splat<T>(a[k]);
+    Size j = 0;
+    for (; j + width <= n_out; j += width) {
+      const V<T> acc[] = {fma(ak, load<T>(delta + j), V<T>{})};
+      target.at(k * ld + j).template take<1>(acc);
+    }
+    if (j < n_out)
+      target.at(k * ld + j).take_partial(fma(ak, load<T>(delta + j), V<T>{}), n_out - j);
+  }
+}
+
 // Elements of the padding are not written.
 template <class T>
 struct AccumulateRow {
