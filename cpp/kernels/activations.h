@@ -33,7 +33,7 @@ struct Tanh {
 // max(z, 0); the derivative at 0 is 0. NaN stays NaN.
 template <class T>
 struct Relu {
-  CHAINRULE_INLINE static V<T> value(V<T> z) { return z < splat<T>(0) ? splat<T>(0) : z; }
+  CHAINRULE_INLINE static V<T> value(V<T> z) { return max<T>(splat<T>(0), z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
     return a > splat<T>(0) ? splat<T>(1) : splat<T>(0);
   }

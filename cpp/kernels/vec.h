@@ -278,14 +278,39 @@ CHAINRULE_INLINE V<T> copysign(V<T> x, V<T> s) {
   return value<T>((bits<T>(x) & magnitude) | (bits<T>(s) & ~magnitude));
 }
 
-// max(a, b) and min(a, b); b where a is NaN.
+// a > b ? a : b and a < b ? a : b: b where either is NaN, or both are zeros. What the instructions
+// of x86 do; left to itself, the compiler compares and selects where a is a constant.
 template <class T>
 CHAINRULE_INLINE V<T> max(V<T> a, V<T> b) {
+#if CHAINRULE_VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_maskz_max_ps(0xffff, (__m512)a, (__m512)b);
+  else
+    return (V<T>)_mm512_maskz_max_pd(0xff, (__m512d)a, (__m512d)b);
+#elif CHAINRULE_VECTOR_BYTES == 32
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm256_max_ps((__m256)a, (__m256)b);
+  else
+    return (V<T>)_mm256_max_pd((__m256d)a, (__m256d)b);
+#else
   return a > b ? a : b;
+#endif
 }
 template <class T>
 CHAINRULE_INLINE V<T> min(V<T> a, V<T> b) {
+#if CHAINRULE_VECTOR_BYTES == 64
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm512_maskz_min_ps(0xffff, (__m512)a, (__m512)b);
+  else
+    return (V<T>)_mm512_maskz_min_pd(0xff, (__m512d)a, (__m512d)b);
+#elif CHAINRULE_VECTOR_BYTES == 32
+  if constexpr (sizeof(T) == 4)
+    return (V<T>)_mm256_min_ps((__m256)a, (__m256)b);
+  else
+    return (V<T>)_mm256_min_pd((__m256d)a, (__m256d)b);
+#else
   return a < b ? a : b;
+#endif
 }
 
 }  // namespace
