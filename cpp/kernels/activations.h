@@ -91,10 +91,28 @@ struct Gelu {
   CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) { return gelu_derivative<T>(z); }
 };
 
-// a_j = e^(z_j - m) / Σ_i e^(z_i - m), m = max z. One row; a may be z. The Jacobian couples
-// the outputs, so there is no elementwise derivative: softmax_backward applies it.
+// a_j = e^(z_j - m) / Σ_i e^(z_i - m), m = max z, of the first n lanes. The Jacobian couples the
+// outputs, so there is no elementwise derivative: softmax_backward applies it.
+template <class T>
+CHAINRULE_INLINE Block<T> softmax(Block<T> z, Size n) {
+  Block<T> top = filled<T>(-__builtin_inff());
+  for (int i = 0; i < kParts<T>; ++i)
+    top.part[i] = max<T>(keep_first<T>(z.part[i], n - i * kWidth<T>, top.part[i]), top.part[i]);
+  const V<T> m = splat<T>(maximum<T>(top));
+  Block<T> total;
+  for (int i = 0; i < kParts<T>; ++i) {
+    z.part[i] = exp<T>(z.part[i] - m);
+    total.part[i] = splat<T>(0) + keep_first<T>(z.part[i], n - i * kWidth<T>, splat<T>(0));
+  }
+  const V<T> divisor = splat<T>(sum<T>(total));
+  for (int i = 0; i < kParts<T>; ++i) z.part[i] = z.part[i] / divisor;
+  return z;
+}
+
+// One row; a may be z.
 template <class T>
 void softmax(T* a, const T* z, Size n) {
+  if (n <= kLanes<T>) return store_first<T>(a, softmax<T>(load_block<T>(z), n), n, n);
   Block<T> top = filled<T>(-__builtin_inff());
   for_each_vector<T>(n, [&](int i, Size j, Size count) {
     top.part[i] = max<T>(keep_first<T>(load<T>(z + j), count, top.part[i]), top.part[i]);

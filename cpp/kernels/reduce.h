@@ -37,6 +37,25 @@ CHAINRULE_INLINE V<T> exchange(V<T> v, std::integer_sequence<int, I...>) {
 }
 #endif
 
+template <class T>
+CHAINRULE_INLINE Block<T> load_block(const T* p) {
+  Block<T> block;
+  for (int i = 0; i < kParts<T>; ++i) block.part[i] = load<T>(p + i * kWidth<T>);
+  return block;
+}
+
+// The first n lanes; whole vectors where p has `room` for them.
+template <class T>
+CHAINRULE_INLINE void store_first(T* p, const Block<T>& block, Size n, Size room) {
+  constexpr Size width = kWidth<T>;
+  for (int i = 0; i < kParts<T> && i * width < n; ++i) {
+    if (room >= (i + 1) * width)
+      store<T>(p + i * width, block.part[i]);
+    else
+      store_partial<T>(p + i * width, block.part[i], n - i * width);
+  }
+}
+
 // combine(x_i, x_{i + H}) for H = kLanes / 2, ..., P. The result fills the first P lanes
 // of the block; where a vector is wider than P, every group of P lanes in it.
 template <class T, int P, int H = kLanes<T> / 2, class Combine>
