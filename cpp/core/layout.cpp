@@ -67,6 +67,7 @@ Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activatio
     layout.multiplies = checked_add(layout.multiplies, products);
     layout.n_parameters = checked_add(layout.n_parameters, products + (has_bias ? layer.n_out : 0));
     layout.max_stride = std::max(layout.max_stride, layer.stride);
+    layout.max_ld = std::max(layout.max_ld, layer.ld);
     layout.layers.push_back(layer);
   }
   const std::size_t bytes = checked_multiply(layout.size, sizeof(T));

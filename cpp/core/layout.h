@@ -42,6 +42,7 @@ struct Layout {
   bool has_bias = true;
   std::size_t input_stride = 0;  // elements of one row of x in a workspace
   std::size_t max_stride = 0;    // the widest row of any layer's output
+  std::size_t max_ld = 0;        // of any layer
   std::size_t size = 0;          // elements of the parameter buffer, padding included
   std::size_t n_parameters = 0;  // elements that a user sees
   std::size_t multiplies = 0;    // fused multiply-adds of one forward row

@@ -19,11 +19,18 @@ T* tile_workspace(std::size_t size) {
   return buffer.data();
 }
 
+// True for narrow layers, and for a few rows of layers of one block.
+template <class T>
+bool fits_short_vectors(const Layout& layout, std::size_t rows) {
+  constexpr std::size_t kFewRows = 4;
+  return layout.max_ld < kLanesOf<T> || (layout.max_ld == kLanesOf<T> && rows <= kFewRows);
+}
+
 template <class T>
 void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride, std::size_t rows,
                   std::size_t tile, T* workspace) {
-  const Kernels<T>& k = kernels<T>();
   const Layout& layout = network.layout;
+  const Kernels<T>& k = fits_short_vectors<T>(layout, rows) ? narrow_kernels<T>() : kernels<T>();
   for (std::size_t begin = 0; begin < rows; begin += tile) {
     const Size n = static_cast<Size>(std::min(tile, rows - begin));
     const T* a = x.data + static_cast<Size>(begin) * x.stride;
@@ -31,19 +38,24 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
     T* z = workspace;
     T* next = workspace + tile * layout.max_stride;
     for (const Layer& layer : layout.layers) {
+      const bool last = &layer == &layout.layers.back();
       const Size stride = static_cast<Size>(layer.stride);
+      T* const target = last ? out + static_cast<Size>(begin) * out_stride : z;
+      const Size target_stride = last ? out_stride : stride;
+      const Size ld = static_cast<Size>(layer.ld);
+      const Size n_in = static_cast<Size>(layer.n_in);
       const Size n_out = static_cast<Size>(layer.n_out);
-      k.affine(z, stride, a, lda, network.weights(layer), static_cast<Size>(layer.ld),
-               network.bias(layer), n, static_cast<Size>(layer.n_in), n_out);
-      if (&layer == &layout.layers.back()) {
-        k.activate(layer.activation, out + static_cast<Size>(begin) * out_stride, out_stride, z,
-                   stride, n, n_out);
+      if (n == 1 && layer.ld < kLanesOf<T>) {
+        k.narrow_row(layer.activation, target, last ? n_out : stride, a, network.weights(layer), ld,
+                     network.bias(layer), n_in, n_out);
       } else {
-        k.activate(layer.activation, z, stride, z, stride, n, n_out);
-        a = z;
-        lda = stride;
-        std::swap(z, next);
+        k.affine(z, stride, a, lda, network.weights(layer), ld, network.bias(layer), n, n_in,
+                 n_out);
+        k.activate(layer.activation, target, target_stride, z, stride, n, n_out);
       }
+      a = target;
+      lda = target_stride;
+      std::swap(z, next);
     }
   }
 }

@@ -33,8 +33,17 @@ auto candidates() {
 
 struct Choice {
   const IsaTable* table = &scalar_table;
+  const IsaTable* narrow_table = table;
   std::string error;
 };
+
+// What runs narrow networks where nobody names an ISA.
+const IsaTable* narrow(const IsaTable* best) {
+#if defined(__x86_64__)
+  if (best == &avx512_table) return &avx2_table;
+#endif
+  return best;
+}
 
 Choice choose() {
   const auto all = candidates();
@@ -42,13 +51,14 @@ Choice choose() {
   std::string names;
   for (const Candidate& candidate : all) {
     if (!candidate.available) continue;
-    if (wanted == nullptr || *wanted == '\0' || std::string_view(wanted) == candidate.table->name)
-      return {candidate.table, {}};
+    if (wanted == nullptr || *wanted == '\0') return {candidate.table, narrow(candidate.table), {}};
+    if (std::string_view(wanted) == candidate.table->name)
+      return {candidate.table, candidate.table, {}};
     names += (names.empty() ? "" : ", ") + std::string(candidate.table->name);
   }
-  return {&scalar_table, "CHAINRULE_ISA=" + std::string(wanted) +
-                             " is not available here: use one of " + names +
-                             ", or unset the variable to use the best of them"};
+  return {&scalar_table, &scalar_table,
+          "CHAINRULE_ISA=" + std::string(wanted) + " is not available here: use one of " + names +
+              ", or unset the variable to use the best of them"};
 }
 
 const Choice& choice() {
@@ -65,6 +75,14 @@ const Kernels<float>& kernels<float>() {
 template <>
 const Kernels<double>& kernels<double>() {
   return choice().table->float64;
+}
+template <>
+const Kernels<float>& narrow_kernels<float>() {
+  return choice().narrow_table->float32;
+}
+template <>
+const Kernels<double>& narrow_kernels<double>() {
+  return choice().narrow_table->float64;
 }
 
 std::string_view isa_name() { return choice().table->name; }

@@ -96,6 +96,21 @@ void activate(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Siz
 }
 
 template <class T>
+void narrow_row(Activation g, T* a, Size room, const T* x, const T* w, Size ld, const T* b,
+                Size n_in, Size n_out) {
+  Block<T> row[1] = {};
+  with_narrow_width<T>(ld, [&](auto p) { narrow_sums<T, p>(row, x, 0, w, b, n_in); });
+  if (g == Activation::softmax)
+    row[0] = softmax<T>(row[0], n_out);
+  else
+    with_activation<T>(g, [&](auto formula) {
+      for (int i = 0; i < kParts<T> && i * kWidth<T> < n_out; ++i)
+        row[0].part[i] = formula.value(row[0].part[i]);
+    });
+  store_first<T>(a, row[0], n_out, room);
+}
+
+template <class T>
 void multiply_derivative(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
                          Size rows, Size n) {
   if (g == Activation::softmax) {
@@ -163,6 +178,7 @@ constexpr Kernels<T> make_table() {
           bias_gradient<T>,
           step_affine<T>,
           activate<T>,
+          narrow_row<T>,
           multiply_derivative<T>,
           loss<T>,
           sgd<T>,

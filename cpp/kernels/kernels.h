@@ -90,6 +90,12 @@ struct Kernels {
   // a = g(z), row by row; a may be z. Writes n elements a row.
   void (*activate)(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n);
 
+  // a = g(x Wᵀ + b) for one row of a narrow layer: what affine and activate give, without z in
+  // memory. Beyond n_out, the first `room` elements of a may be written.
+  void (*narrow_row)(Activation g, T* a /*(n_out)*/, Size room, const T* x /*(n_in)*/,
+                     const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size n_in,
+                     Size n_out);
+
   // d = d ⊙ g'(z); softmax: d_j = a_j (d_j - Σ_i d_i a_i).
   void (*multiply_derivative)(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a,
                               Size lda, Size rows, Size n);
@@ -116,6 +122,11 @@ struct Kernels {
 // The table of the ISA in use: the best that the CPU has, or what CHAINRULE_ISA names.
 template <class T>
 const Kernels<T>& kernels();
+
+// The same bits from vectors of at most 32 bytes: faster where a layer has no more elements than
+// that, as wider ones lower the clock of some processors.
+template <class T>
+const Kernels<T>& narrow_kernels();
 
 // "scalar", "neon", "avx2" or "avx512"; the names that this CPU can run, best first.
 std::string_view isa_name();

@@ -49,10 +49,11 @@ CHAINRULE_INLINE V<T> every_row(const T* row, int i) {
   }
 }
 
+// z of R rows, in the first P lanes of each block.
 template <class T, int P, int R>
-void narrow_affine_rows(T* z, Size ldz, const T* a, Size lda, const T* w, const T* b, Size n_in) {
+CHAINRULE_INLINE void narrow_sums(Block<T> (&acc)[R], const T* a, Size lda, const T* w, const T* b,
+                                  Size n_in) {
   constexpr Size chains = kLanes<T> / P;
-  Block<T> acc[R];
   for (int i = 0; i < kParts<T>; ++i)
     for (int r = 0; r < R; ++r) acc[r].part[i] = b != nullptr ? load<T>(b + i * kWidth<T>) : V<T>{};
   for (Size k = 0; k < n_in; k += chains) {
@@ -62,8 +63,14 @@ void narrow_affine_rows(T* z, Size ldz, const T* a, Size lda, const T* w, const 
         acc[r].part[i] = fma(wi, each_lane<T, P>(a + r * lda + k, i, n_in - k), acc[r].part[i]);
     }
   }
+  for (int r = 0; r < R; ++r) fold<T, P>(acc[r], [](V<T> x, V<T> y) { return x + y; });
+}
+
+template <class T, int P, int R>
+void narrow_affine_rows(T* z, Size ldz, const T* a, Size lda, const T* w, const T* b, Size n_in) {
+  Block<T> acc[R];
+  narrow_sums<T, P>(acc, a, lda, w, b, n_in);
   for (int r = 0; r < R; ++r) {
-    fold<T, P>(acc[r], [](V<T> x, V<T> y) { return x + y; });
     for (int i = 0; i * kWidth<T> < P; ++i) store<T>(z + r * ldz + i * kWidth<T>, acc[r].part[i]);
   }
 }

@@ -84,6 +84,15 @@ void products(Size rows, Size n_in, Size n_out) {
   name_case("affine", rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, nullptr, rows, n_in, n_out);
+  if (rows == 1 && layer.ld < chainrule::kLanesOf<T>) {
+    name_case("narrow_row", rows, n_in, n_out);
+    Guarded<T> out(n_out);
+    for (std::size_t i = 0; i < std::size(chainrule::kActivationNames); ++i) {
+      const auto activation = static_cast<chainrule::Activation>(i);
+      k.narrow_row(activation, out, n_out, a, w, ld, b, n_in, n_out);
+      k.narrow_row(activation, z, ldz, a, w, ld, nullptr, n_in, n_out);
+    }
+  }
   name_case("affine_transposed", rows, n_in, n_out);
   k.affine_transposed(d, ldd, z, ldz, w, ld, rows, n_in, n_out);
   for (const Accumulate mode :
