@@ -31,6 +31,14 @@ void check_number(const std::string& name, double number) {
                           (sizeof(T) == 4 ? "float32" : "float64"));
 }
 
+template <class T>
+void check_rate(double rate) {
+  if (!(rate >= 0))
+    throw py::value_error("the learning rate is " + std::to_string(rate) +
+                          ", expected a finite number that is not negative");
+  check_number<T>("the learning rate", rate);
+}
+
 // Finite everywhere, in slices so that Ctrl-C is answered.
 template <class T>
 void check_finite(const Matrix& matrix, const char* name, std::size_t first_row = 0) {
@@ -101,10 +109,7 @@ struct OptimizerState {
   }
   template <class T>
   void check_rate(double rate) const {
-    if (!(rate >= 0))
-      throw py::value_error("the learning rate is " + std::to_string(rate) +
-                            ", expected a finite number that is not negative");
-    check_number<T>("the learning rate", rate);
+    python::check_rate<T>(rate);
     if (rule == Rule::adam)
       check_number<T>("the learning rate over 1 - beta1, Adam's first step size,",
                       rate / (1 - hyperparameters.beta1));
@@ -157,16 +162,21 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
   return state;
 }
 
-// One update: (the batch's cost before it, the layer with non-finite numbers or 0).
+// One update: (the batch's cost before it, the layer with non-finite numbers or 0). Without a state
+// it is plain descent, which remembers nothing.
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
-               const py::object& weight, OptimizerState& state, double learning_rate,
+               const py::object& weight, OptimizerState* state, double learning_rate,
                std::optional<int> threads) {
   const Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
-    state.check_rate<T>(learning_rate);
+    if (state != nullptr)
+      state->check_rate<T>(learning_rate);
+    else
+      check_rate<T>(learning_rate);
     check_finite<T>(batch.samples.x, "x");
     check_finite<T>(batch.samples.y.matrix, "y");
-    Optimizer<T>& optimizer = state.for_network<T>(handle);
+    Optimizer<T> plain(Rule::sgd, {}, typed.network.layout);
+    Optimizer<T>& optimizer = state != nullptr ? state->for_network<T>(handle) : plain;
     const int team = checked_threads(threads);
     const std::size_t rows = batch.x.matrix.rows;
     auto workspace = typed.take_workspace(workspace_rows(rows));

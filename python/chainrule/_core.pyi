@@ -69,7 +69,7 @@ class Network:
         x: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None,
-        optimizer: OptimizerState,
+        optimizer: OptimizerState | None,
         learning_rate: float,
         threads: int | None = None,
     ) -> tuple[float, int]: ...

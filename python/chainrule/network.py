@@ -13,7 +13,7 @@ import numpy as np
 from chainrule import _core, metrics, training
 from chainrule.arrays import real_array
 from chainrule.gradients import Gradients
-from chainrule.optimizers import choose
+from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -265,6 +265,8 @@ class Network(_core.Network):
             If an argument is wrong or the data are not finite; nothing has changed then. An
             update that leaves the finite numbers is not undone: ``fit`` does that.
         """
+        if learning_rate is not None and optimizer is None:  # plain descent: SGD without a state
+            return self.step(x, y, sample_weight, None, rate_at(learning_rate, 0))[0]
         optimizer = choose(learning_rate, optimizer)
         state = optimizer.bind(self)
         return self.step(x, y, sample_weight, state, optimizer.rate_at(state.step))[0]

@@ -64,7 +64,7 @@ class Optimizer(ABC):
     def rate_at(self, step: int) -> float:
         """Return the learning rate of the update that `step` updates precede."""
         if callable(self._learning_rate):
-            return _rate(self._learning_rate(step), f"the schedule's learning rate at step {step}")
+            return rate_at(self._learning_rate, step)
         return self._learning_rate
 
     def rates(self, n: int) -> NDArray[np.float64]:
@@ -224,8 +224,17 @@ def choose(learning_rate: LearningRate | None, optimizer: Optimizer | None) -> O
     return optimizer
 
 
+def rate_at(learning_rate: LearningRate, step: int) -> float:
+    """Return η of the update that `step` updates precede."""
+    if callable(learning_rate):
+        return _rate(learning_rate(step), f"the schedule's learning rate at step {step}")
+    return _rate(learning_rate, "learning_rate")
+
+
 def _rate(value: float, name: str) -> float:
     """Return `value` as a float, finite and >= 0."""
+    if type(value) is float and 0 <= value < math.inf:  # most are: Real is slow to ask
+        return value
     if not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(value) and value >= 0):
