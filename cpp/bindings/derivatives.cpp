@@ -147,7 +147,7 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
     pass.load(batch.samples, 0, all, 0, rows);
     pass.forward(all, 0, rows);
     pass.output_error(all, 0, rows, true);
-    pass.backward(all, 0, rows, false);
+    pass.backward(all, 0, rows);
   });
   const std::size_t n_layers = layout.layers.size();
   py::tuple a(n_layers + 1), z(n_layers), slopes(n_layers), deltas(n_layers);
