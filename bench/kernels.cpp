@@ -69,13 +69,15 @@ class Cases {
     float* const b = numbers(out);
     float* const z = numbers(rows * out);
     float* const d = numbers(rows * in);
+    float* const strips = numbers(rows * (in + chainrule::kStrip));
     const std::string text = shape(rows, n_in, n_out);
     add("forward   " + text, flops, bytes,
         [=, &k] { k.affine(z, out, a, in, w, out, b, rows, n_in, n_out); });
     add("backward  " + text, flops, bytes,
         [=, &k] { k.affine_transposed(d, in, z, out, w, out, rows, n_in, n_out); });
     add("gradient  " + text, flops, bytes, [=, &k] {
-      k.weight_gradient(Accumulate::step, w, w, out, a, in, z, out, rows, 0, n_in, n_in, n_out, 0);
+      k.weight_gradient(Accumulate::step, w, w, out, n_out < 256 ? nullptr : strips, a, in, z, out,
+                        rows, 0, n_in, n_in, n_out, 0);
     });
   }
 

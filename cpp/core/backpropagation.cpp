@@ -136,11 +136,14 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
     const auto& views = ws_.layers[l];
     const Size stride = to_size(layer.stride);
     const T* const delta = row(views.delta, layer.stride, chunk.first);
-    // Whole blocks of a narrow layer; the grain does not reach the bits.
-    const auto [begin, end] = team.share(layer.n_in, 4 * kLanesOf<T>);
+    // Whole blocks of a narrow layer, and whole strips; the grain does not reach the bits.
+    constexpr std::size_t grain = 3 * kLanesOf<T>;
+    static_assert(grain % kStrip == 0);
+    const auto [begin, end] = team.share(layer.n_in, grain);
     if (begin < end)
       k.weight_gradient(mode, parameters + layer.weights, sums + layer.weights, to_size(layer.ld),
-                        a, lda, delta, stride, samples, to_size(begin), to_size(end),
+                        views.strips != nullptr ? views.strips + begin * chunk.count : nullptr, a,
+                        lda, delta, stride, samples, to_size(begin), to_size(end),
                         to_size(layer.n_in), to_size(layer.n_out), learning_rate);
     if (layout.has_bias && team.rank == team.size - 1)
       k.bias_gradient(mode, parameters + layer.bias, sums + layer.bias, delta, stride, samples,

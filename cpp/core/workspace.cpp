@@ -5,6 +5,9 @@
 namespace chainrule {
 namespace {
 
+// Below so many outputs the strips of a are read too seldom to be worth their copy.
+constexpr std::size_t kStripsFrom = 256;
+
 // Lays views one after the other; the first round counts, the second hands out addresses.
 template <class T>
 class Carver {
@@ -49,6 +52,8 @@ Workspace<T>::Workspace(const Layout& layout, std::size_t capacity, unsigned ext
       views.a = carver.take(rows, layer.stride);
       views.z = every_z || layer.keeps_z ? carver.take(rows, layer.stride) : views.a;
       views.delta = carver.take(rows, layer.stride);
+      views.strips =
+          layer.n_out >= kStripsFrom ? carver.take(rows, input_stride + kStrip) : nullptr;
       input_stride = layer.stride;
     }
   };

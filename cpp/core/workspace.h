@@ -5,15 +5,17 @@
 
 #include "core/aligned_buffer.h"
 #include "core/layout.h"
+#include "kernels/kernels.h"
 
 namespace chainrule {
 
 template <class T>
 struct Workspace {
   struct LayerViews {
-    T* z = nullptr;      // (rows, n_l); the same memory as a where backward can do without z
-    T* a = nullptr;      // (rows, n_l)
-    T* delta = nullptr;  // (rows, n_l)
+    T* z = nullptr;       // (rows, n_l); the same memory as a where backward can do without z
+    T* a = nullptr;       // (rows, n_l)
+    T* delta = nullptr;   // (rows, n_l)
+    T* strips = nullptr;  // room to copy a^{l-1} for ∇W; null where that does not pay
     std::size_t input_stride = 0;  // of the rows of a^{l-1} and δ^{l-1}
   };
 

@@ -4,6 +4,7 @@
 
 #include "kernels/activations.h"
 #include "kernels/descent.h"
+#include "kernels/gradient.h"
 #include "kernels/losses.h"
 #include "kernels/roofline.h"
 #include "kernels/transposed.h"
@@ -23,22 +24,17 @@ void affine(T* z, Size ldz, const T* a, Size lda, const T* w, Size ld, const T* 
 }
 
 template <class T>
-void weight_gradient(Accumulate mode, T* w, T* g, Size ld, const T* a, Size lda, const T* delta,
-                     Size lddelta, Size samples, Size begin, Size end, Size n_in, Size n_out,
-                     T learning_rate) {
-  if (ld < kLanes<T>) {
+void weight_gradient(Accumulate mode, T* w, T* g, Size ld, T* strips, const T* a, Size lda,
+                     const T* delta, Size lddelta, Size samples, Size begin, Size end, Size n_in,
+                     Size n_out, T learning_rate) {
+  if (ld < kLanes<T>)
     with_narrow_width<T>(ld, [&](auto p) {
       narrow_gradient<T, p>(mode, w, g, a, lda, delta, lddelta, samples, begin, end, n_in, n_out,
                             learning_rate);
     });
-  } else {
-    const Target<T> target{mode, w + begin * ld, g + begin * ld, learning_rate};
-    if (samples == 1)
-      outer_product<T>(target, ld, a + begin, delta, end - begin, n_out);
-    else
-      product<T, true>(a + begin, lda, delta, lddelta, samples, nullptr, end - begin, n_out,
-                       AccumulateRow<T>{target, ld, n_out});
-  }
+  else
+    wide_gradient<T>({mode, w + begin * ld, g + begin * ld, learning_rate}, ld, strips, a + begin,
+                     lda, delta, lddelta, samples, end - begin, n_out);
 }
 
 template <class T, class G>

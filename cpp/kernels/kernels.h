@@ -44,6 +44,9 @@ struct AdamConstants {
   X(silu)                       \
   X(silu_derivative)
 
+// Columns of a are copied in strips of at most this many; it divides what threads share.
+inline constexpr Size kStrip = 6;
+
 enum class ElementaryFunction {
 #define X(name) name,
   CHAINRULE_ELEMENTARY(X)
@@ -71,9 +74,10 @@ struct Kernels {
                             Size n_out);
 
   // ∇W for the rows k of [begin, end): acc = 0, then acc = fma(a_sk, δ_sj, acc) for s = 0, 1, ...
-  // begin is a multiple of kLanes / ld in a narrow layer. Padding is never written.
+  // begin is a multiple of kLanes / ld in a narrow layer. Padding is never written. `strips`,
+  // where it is not null, is room for a copy of a's columns: whole strips of them.
   void (*weight_gradient)(Accumulate mode, T* w /*(n_in, ld)*/, T* g /*(n_in, ld)*/, Size ld,
-                          const T* a /*(samples, n_in)*/, Size lda,
+                          T* strips, const T* a /*(samples, n_in)*/, Size lda,
                           const T* delta /*(samples, n_out)*/, Size lddelta, Size samples,
                           Size begin, Size end, Size n_in, Size n_out, T learning_rate);
 

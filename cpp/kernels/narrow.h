@@ -2,7 +2,7 @@
 // a block. Lane s P + j of a block belongs to row k = k0 + s and column j.
 #pragma once
 
-#include "kernels/product.h"
+#include "kernels/gradient.h"
 
 namespace chainrule::CHAINRULE_ISA {
 namespace {

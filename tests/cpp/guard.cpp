@@ -80,6 +80,7 @@ void products(Size rows, Size n_in, Size n_out) {
   const Size weights = static_cast<Size>(layer.bias);
   Guarded<T> w(weights), g(weights), b(padded<T>(n_out)), gb(padded<T>(n_out));
   Guarded<T> a(rows * n_in), z(rows * ldz), d(rows * ldd);
+  Guarded<T> strips(rows * (n_in + chainrule::kStrip - 1));
 
   name_case("affine", rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
@@ -98,7 +99,7 @@ void products(Size rows, Size n_in, Size n_out) {
   for (const Accumulate mode :
        {Accumulate::store, Accumulate::add, Accumulate::step, Accumulate::add_step}) {
     name_case("weight_gradient", rows, n_in, n_out);
-    k.weight_gradient(mode, w, g, ld, a, n_in, z, ldz, rows, 0, n_in, n_in, n_out, T(0.5));
+    k.weight_gradient(mode, w, g, ld, strips, a, n_in, z, ldz, rows, 0, n_in, n_in, n_out, T(0.5));
     name_case("bias_gradient", rows, n_in, n_out);
     k.bias_gradient(mode, b, gb, z, ldz, rows, n_out, T(0.5));
   }
