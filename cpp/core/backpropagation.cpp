@@ -48,7 +48,8 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
 }
 
 template <class T>
-void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end) {
+void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
+                                 const Team& team) {
   const Kernels<T>& k = kernels<T>();
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
@@ -60,9 +61,22 @@ void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::
     const Size stride = to_size(layer.stride);
     T* const z = row(ws_.layers[l].z, layer.stride, at);
     T* const out = row(ws_.layers[l].a, layer.stride, at);
-    k.affine(z, stride, a, lda, network_.weights(layer), to_size(layer.ld), network_.bias(layer), n,
-             to_size(layer.n_in), to_size(layer.n_out));
-    k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
+    const bool narrow = layer.ld < kLanesOf<T>;
+    const auto [first, last] = team.share(layer.n_out, narrow ? layer.n_out : kLanesOf<T>);
+    const Size n_out = to_size(last - first);
+    const T* const b = network_.bias(layer);
+    const bool whole = layer.activation == Activation::softmax;
+    if (n_out > 0) {
+      k.affine(z + first, stride, a, lda, network_.weights(layer) + first, to_size(layer.ld),
+               b != nullptr ? b + first : nullptr, n, to_size(layer.n_in), n_out);
+      if (!whole) k.activate(layer.activation, out + first, stride, z + first, stride, n, n_out);
+    }
+    team.barrier();
+    if (whole) {
+      if (team.rank == 0)
+        k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
+      team.barrier();
+    }
     a = out;
     lda = stride;
   }
@@ -97,7 +111,8 @@ void Backpropagation<T>::output_error_from_derivative(const Chunk<T>& chunk, std
 }
 
 template <class T>
-void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end) {
+void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
+                                  const Team& team) {
   const Kernels<T>& k = kernels<T>();
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
@@ -107,17 +122,20 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
     const Layer& layer = layout.layers[l];
     const auto& views = ws_.layers[l];
     const Size below = to_size(views.input_stride);
-    T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at);
-    const T* const delta = row(views.delta, layer.stride, at);
-    const Size stride = to_size(layer.stride);
-    const Size n_in = to_size(layer.n_in);
-    const Size n_out = to_size(layer.n_out);
-    k.affine_transposed(d, below, delta, stride, network_.weights(layer), to_size(layer.ld), n,
-                        n_in, n_out);
-    if (l > 0)
-      k.multiply_derivative(layout.layers[l - 1].activation, d, below,
-                            row(ws_.layers[l - 1].z, views.input_stride, at), below,
-                            row(ws_.layers[l - 1].a, views.input_stride, at), below, n, n_in);
+    const auto [first, last] = team.share(layer.n_in, kLanesOf<T>);
+    const Size n_in = to_size(last - first);
+    T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at) + first;
+    if (n_in > 0) {
+      k.affine_transposed(d, below, row(views.delta, layer.stride, at), to_size(layer.stride),
+                          network_.weights(layer) + first * layer.ld, to_size(layer.ld), n, n_in,
+                          to_size(layer.n_out));
+      if (l > 0)
+        k.multiply_derivative(layout.layers[l - 1].activation, d, below,
+                              row(ws_.layers[l - 1].z, views.input_stride, at) + first, below,
+                              row(ws_.layers[l - 1].a, views.input_stride, at) + first, below, n,
+                              n_in);
+    }
+    team.barrier();
   }
 }
 

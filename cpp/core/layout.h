@@ -58,6 +58,14 @@ struct Layout {
   }
 };
 
+// Whether threads share the columns of W, each reading a part of it, rather than the samples: where
+// the weights exceed what the caches of one core hold.
+template <class T>
+bool shares_columns(const Layout& layout) {
+  constexpr std::size_t kCoreBytes = std::size_t{4} << 20;
+  return layout.size * sizeof(T) > kCoreBytes;
+}
+
 // Throws SizeOverflow.
 template <class T>
 Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activation> activations,

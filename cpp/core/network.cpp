@@ -26,32 +26,46 @@ bool fits_short_vectors(const Layout& layout, std::size_t rows) {
   return layout.max_ld < kLanesOf<T> || (layout.max_ld == kLanesOf<T> && rows <= kFewRows);
 }
 
+// A team of more than one goes through all layers together and shares the columns of W; narrow
+// layers and softmax are one thread's.
 template <class T>
 void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride, std::size_t rows,
-                  std::size_t tile, T* workspace) {
+                  std::size_t tile, T* workspace, const Team& team = {}) {
   const Layout& layout = network.layout;
   const Kernels<T>& k = fits_short_vectors<T>(layout, rows) ? narrow_kernels<T>() : kernels<T>();
-  for (std::size_t begin = 0; begin < rows; begin += tile) {
-    const Size n = static_cast<Size>(std::min(tile, rows - begin));
-    const T* a = x.data + static_cast<Size>(begin) * x.stride;
+  for (std::size_t first = 0; first < rows; first += tile) {
+    const Size n = static_cast<Size>(std::min(tile, rows - first));
+    const T* a = x.data + static_cast<Size>(first) * x.stride;
     Size lda = x.stride;
     T* z = workspace;
     T* next = workspace + tile * layout.max_stride;
     for (const Layer& layer : layout.layers) {
       const bool last = &layer == &layout.layers.back();
+      const bool narrow = layer.ld < kLanesOf<T>;
       const Size stride = static_cast<Size>(layer.stride);
-      T* const target = last ? out + static_cast<Size>(begin) * out_stride : z;
+      T* const target = last ? out + static_cast<Size>(first) * out_stride : z;
       const Size target_stride = last ? out_stride : stride;
       const Size ld = static_cast<Size>(layer.ld);
       const Size n_in = static_cast<Size>(layer.n_in);
-      const Size n_out = static_cast<Size>(layer.n_out);
-      if (n == 1 && layer.ld < kLanesOf<T>) {
-        k.narrow_row(layer.activation, target, last ? n_out : stride, a, network.weights(layer), ld,
-                     network.bias(layer), n_in, n_out);
-      } else {
-        k.affine(z, stride, a, lda, network.weights(layer), ld, network.bias(layer), n, n_in,
-                 n_out);
-        k.activate(layer.activation, target, target_stride, z, stride, n, n_out);
+      const T* const w = network.weights(layer);
+      const T* const b = network.bias(layer);
+      const auto [begin, end] = team.share(layer.n_out, narrow ? layer.n_out : kLanesOf<T>);
+      const Size n_out = static_cast<Size>(end - begin);
+      const bool whole = layer.activation == Activation::softmax;
+      if (n == 1 && narrow && n_out > 0) {
+        k.narrow_row(layer.activation, target, last ? n_out : stride, a, w, ld, b, n_in, n_out);
+      } else if (n_out > 0) {
+        k.affine(z + begin, stride, a, lda, w + begin, ld, b != nullptr ? b + begin : nullptr, n,
+                 n_in, n_out);
+        if (!whole || team.size == 1)
+          k.activate(layer.activation, target + begin, target_stride, z + begin, stride, n, n_out);
+      }
+      team.barrier();
+      if (whole && team.size > 1) {
+        if (team.rank == 0 && !(n == 1 && narrow))
+          k.activate(layer.activation, target, target_stride, z, stride, n,
+                     static_cast<Size>(layer.n_out));
+        team.barrier();
       }
       a = target;
       lda = target_stride;
@@ -68,8 +82,11 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
   const Layout& layout = network.layout;
   const std::size_t tile = std::min(layout.tile_rows, rows);
   const std::size_t size = 2 * tile * layout.max_stride;
-  const int team_threads = std::min(team_size(layout.work(rows), threads),
-                                    static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
+  const bool together = shares_columns<T>(layout);
+  int team_threads = team_size(layout.work(rows), threads);
+  if (!together)
+    team_threads =
+        std::min(team_threads, static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
   if (team_threads <= 1) {
     if (size <= kStackElements) {
       alignas(64) T workspace[kStackElements];
@@ -80,8 +97,13 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
     return;
   }
   // The caller's buffer serves the whole team: nothing may throw inside the region.
-  T* const base = tile_workspace<T>(size * static_cast<std::size_t>(team_threads));
+  T* const base =
+      tile_workspace<T>(together ? size : size * static_cast<std::size_t>(team_threads));
   parallel(team_threads, [&](const Team& team) {
+    if (together) {
+      predict_rows(network, x, out, out_stride, rows, tile, base, team);
+      return;
+    }
     const auto [begin, end] = team.share(rows, 1);
     const auto first = static_cast<std::ptrdiff_t>(begin);
     predict_rows(network, {x.data + first * x.stride, x.stride}, out + first * out_stride,

@@ -77,13 +77,18 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
     const Chunk<T> chunk = pass.chunk(samples, begin + done, rows, 0);
     set_scales(ws, samples, begin + done, rows, result.weight);
     parallel(team_threads, [&](const Team& team) {
-      const auto [from, to] = team.share(rows, 1);
+      // Threads take samples of their own, or all of them the same and a part of the weights.
+      const Team sharers = shares_columns<T>(network.layout) ? team : Team{};
+      const auto [from, to] = sharers.size > 1 ? Team{}.share(rows, 1) : team.share(rows, 1);
       for (std::size_t r = from; r < to; r += network.layout.tile_rows) {
         const std::size_t end = std::min(r + network.layout.tile_rows, to);
-        pass.load(samples, begin + done, chunk, r, end);
-        pass.forward(chunk, r, end);
-        pass.output_error(chunk, r, end, errors);
-        if (errors) pass.backward(chunk, r, end);
+        const auto [low, high] = sharers.share(end - r, 1);
+        pass.load(samples, begin + done, chunk, r + low, r + high);
+        sharers.barrier();
+        pass.forward(chunk, r, end, sharers);
+        pass.output_error(chunk, r + low, r + high, errors);
+        sharers.barrier();
+        if (errors) pass.backward(chunk, r, end, sharers);
       }
       if (!errors) return;
       team.barrier();
