@@ -1,4 +1,5 @@
-// g(z) and g'(z), one struct an activation; z and a = g(z) are both at hand for g'.
+// g(z) and g'(z), one struct an activation; z and a = g(z) are both at hand for g'. Costly is what
+// waits for itself longer than for memory.
 #pragma once
 
 #include "core/activation.h"
@@ -10,6 +11,7 @@ namespace {
 
 template <class T>
 struct Identity {
+  static constexpr bool kCostly = false;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T>) { return splat<T>(1); }
 };
@@ -17,6 +19,7 @@ struct Identity {
 // σ(z) = 1 / (1 + e^-z), σ' = a (1 - a)
 template <class T>
 struct Sigmoid {
+  static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return sigmoid<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) { return a * (splat<T>(1) - a); }
 };
@@ -24,6 +27,7 @@ struct Sigmoid {
 // tanh' = 1 - a² = (1 - a)(1 + a)
 template <class T>
 struct Tanh {
+  static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return tanh<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
     return (splat<T>(1) - a) * (splat<T>(1) + a);
@@ -33,6 +37,7 @@ struct Tanh {
 // max(z, 0); the derivative at 0 is 0. NaN stays NaN.
 template <class T>
 struct Relu {
+  static constexpr bool kCostly = false;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return max<T>(splat<T>(0), z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
     return a > splat<T>(0) ? splat<T>(1) : splat<T>(0);
@@ -42,6 +47,7 @@ struct Relu {
 // z for z > 0, 0.01 z otherwise
 template <class T>
 struct LeakyRelu {
+  static constexpr bool kCostly = false;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return z < splat<T>(0) ? splat<T>(T(0.01)) * z : z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
     return a > splat<T>(0) ? splat<T>(1) : splat<T>(T(0.01));
@@ -51,6 +57,7 @@ struct LeakyRelu {
 // z for z >= 0, e^z - 1 otherwise; e^z = a + 1
 template <class T>
 struct Elu {
+  static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return z < splat<T>(0) ? expm1<T>(z) : z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
     return a < splat<T>(0) ? a + splat<T>(1) : splat<T>(1);
@@ -60,6 +67,7 @@ struct Elu {
 // λ z for z >= 0, λ α (e^z - 1) otherwise; the constants of Klambauer et al., 2017
 template <class T>
 struct Selu {
+  static constexpr bool kCostly = true;
   static constexpr T kLambda = T(1.0507009873554804934193349852946);
   static constexpr T kLambdaAlpha = T(1.7580993408473768599402175208123);
   CHAINRULE_INLINE static V<T> value(V<T> z) {
@@ -73,6 +81,7 @@ struct Selu {
 // ln(1 + e^z); the derivative σ(z) = 1 - e^-a
 template <class T>
 struct Softplus {
+  static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return softplus<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) { return -expm1<T>(-a); }
 };
@@ -80,6 +89,7 @@ struct Softplus {
 // z σ(z)
 template <class T>
 struct Silu {
+  static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return silu<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) { return silu_derivative<T>(z); }
 };
@@ -87,6 +97,7 @@ struct Silu {
 // z Φ(z), Φ the distribution function of the standard normal
 template <class T>
 struct Gelu {
+  static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return gelu<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) { return gelu_derivative<T>(z); }
 };

@@ -2,11 +2,11 @@
 // header and exports table().
 #pragma once
 
-#include "kernels/activations.h"
 #include "kernels/descent.h"
 #include "kernels/gradient.h"
 #include "kernels/losses.h"
 #include "kernels/roofline.h"
+#include "kernels/rows.h"
 #include "kernels/transposed.h"
 #include "kernels/updates.h"
 
@@ -35,22 +35,6 @@ void weight_gradient(Accumulate mode, T* w, T* g, Size ld, T* strips, const T* a
   else
     wide_gradient<T>({mode, w + begin * ld, g + begin * ld, learning_rate}, ld, strips, a + begin,
                      lda, delta, lddelta, samples, end - begin, n_out);
-}
-
-template <class T, class G>
-void map_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
-  for (Size r = 0; r < rows; ++r, a += lda, z += ldz) {
-    Size j = 0;
-    for (; j + kWidth<T> <= n; j += kWidth<T>) store<T>(a + j, G::value(load<T>(z + j)));
-    if (j < n) store_partial<T>(a + j, G::value(load<T>(z + j)), n - j);
-  }
-}
-
-template <class T, class G>
-void multiply_rows(T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda, Size rows, Size n) {
-  for (Size r = 0; r < rows; ++r, d += ldd, z += ldz, a += lda)
-    for (Size j = 0; j < n; j += kWidth<T>)
-      store<T>(d + j, load<T>(d + j) * G::derivative(load<T>(z + j), load<T>(a + j)));
 }
 
 // Calls f with the struct of an elementwise activation.

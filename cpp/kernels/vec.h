@@ -19,6 +19,14 @@
 
 #define CHAINRULE_INLINE inline __attribute__((always_inline))
 
+// For a loop over several vectors: puts their chains of operations side by side, so that they
+// overlap. Clang does so unasked, and GCC for other processors than x86.
+#if CHAINRULE_VECTOR_BYTES >= 32 && !defined(__clang__)
+#define CHAINRULE_SCHEDULED __attribute__((optimize("schedule-insns", "sched-pressure")))
+#else
+#define CHAINRULE_SCHEDULED
+#endif
+
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
@@ -264,18 +272,25 @@ CHAINRULE_INLINE void store_partial(T* p, V<T> v, std::ptrdiff_t n) {
 #endif
 #endif
 
+// All bits but the sign.
+template <class T>
+inline constexpr auto kMagnitude =
+    static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
+
 // |x|, and the sign of s on the magnitude of x.
 template <class T>
 CHAINRULE_INLINE V<T> abs(V<T> x) {
-  constexpr auto magnitude =
-      static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
-  return value<T>(bits<T>(x) & magnitude);
+  return value<T>(bits<T>(x) & kMagnitude<T>);
 }
 template <class T>
 CHAINRULE_INLINE V<T> copysign(V<T> x, V<T> s) {
-  constexpr auto magnitude =
-      static_cast<typename ElementOf<T>::Int>(~(std::uint64_t(1) << 63) >> (64 - 8 * sizeof(T)));
-  return value<T>((bits<T>(x) & magnitude) | (bits<T>(s) & ~magnitude));
+#if CHAINRULE_VECTOR_BYTES == 64
+  // Where the mask is set x, else s, in one instruction.
+  const Bits<T> mask = Bits<T>{} + kMagnitude<T>;
+  return (V<T>)_mm512_ternarylogic_epi32((__m512i)mask, (__m512i)x, (__m512i)s, 0xca);
+#else
+  return value<T>((bits<T>(x) & kMagnitude<T>) | (bits<T>(s) & ~kMagnitude<T>));
+#endif
 }
 
 // a > b ? a : b and a < b ? a : b: b where either is NaN, or both are zeros. What the instructions
