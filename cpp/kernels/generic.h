@@ -2,12 +2,11 @@
 // header and exports table().
 #pragma once
 
+#include "kernels/columns.h"
 #include "kernels/descent.h"
 #include "kernels/gradient.h"
-#include "kernels/losses.h"
 #include "kernels/roofline.h"
 #include "kernels/rows.h"
-#include "kernels/transposed.h"
 #include "kernels/updates.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -68,7 +67,7 @@ CHAINRULE_INLINE void with_activation(Activation g, F f) {
 template <class T>
 void activate(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
   if (g == Activation::softmax) {
-    for (Size r = 0; r < rows; ++r) softmax<T>(a + r * lda, z + r * ldz, n);
+    softmax_rows<T>(a, lda, z, ldz, rows, n);
   } else if (g != Activation::identity || a != z) {
     with_activation<T>(
         g, [&](auto formula) { map_rows<T, decltype(formula)>(a, lda, z, ldz, rows, n); });
@@ -126,7 +125,15 @@ T loss_row(Loss loss, T* d, const T* z, const T* a, const T* y, T scale, Size n)
 template <class T>
 void loss(Loss kind, T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
           const T* y, Size ldy, const T* scale, Size rows, Size n) {
-  for (Size r = 0; r < rows; ++r)
+  Size r = 0;
+  if (is_fused(kind))
+    r = by_columns<T>(rows, n, [&](Size first, Size count) {
+      const auto columns =
+          kind == Loss::cross_entropy ? cross_entropy_columns<T> : binary_cross_entropy_columns<T>;
+      columns(cost + first, d != nullptr ? d + first * ldd : nullptr, ldd, z + first * ldz, ldz,
+              a + first * lda, lda, y + first * ldy, ldy, scale + first, count, n);
+    });
+  for (; r < rows; ++r)
     cost[r] = loss_row<T>(kind, d != nullptr ? d + r * ldd : nullptr, z + r * ldz, a + r * lda,
                           y + r * ldy, scale[r], n);
 }

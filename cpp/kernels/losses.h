@@ -105,15 +105,18 @@ T cross_entropy(T* d, const T* z, const T* a, const T* y, T scale, Size n) {
 
 // C = -1/n Σ (y ln a + (1 - y) ln(1 - a)) = 1/n Σ (softplus(z) - y z); ∂C/∂z = (a - y) / n.
 template <class T>
+CHAINRULE_INLINE V<T> binary_cost(V<T> z, V<T> y) {
+  // max(z, 0) - y z first: for a large z both are large and their difference is not.
+  const V<T> linear = max<T>(z, splat<T>(0)) - y * z;
+  return linear + log1p<T>(exp<T>(-abs<T>(z)));
+}
+template <class T>
 T binary_cross_entropy(T* d, const T* z, const T* a, const T* y, T scale, Size n) {
   Block<T> total = filled<T>(0);
   const V<T> outputs = splat<T>(static_cast<T>(n));
   for_each_vector<T>(n, [&](int i, Size j, Size count) {
-    const V<T> zj = load<T>(z + j);
     const V<T> yj = load_partial<T>(y + j, count);
-    // max(z, 0) - y z first: for a large z both are large and their difference is not.
-    const V<T> linear = (zj > splat<T>(0) ? zj : splat<T>(0)) - yj * zj;
-    const V<T> cost = linear + log1p<T>(exp<T>(-abs<T>(zj)));
+    const V<T> cost = binary_cost<T>(load<T>(z + j), yj);
     total.part[i] = total.part[i] + keep_first<T>(cost, count, splat<T>(0));
     if (d != nullptr) {
       const V<T> slope = (load<T>(a + j) - yj) / outputs;
