@@ -3,6 +3,7 @@
 // update maps zeros to zeros.
 #pragma once
 
+#include "kernels/elementary.h"
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 
@@ -39,6 +40,17 @@ void momentum(T* w, const T* g, T* velocity, Size n, T learning_rate, T mu, bool
   }
 }
 
+// x / d, correctly rounded, without a division: inverse is 1 / d rounded, the first correction
+// makes the quotient one of the two numbers next to x / d, and the second one takes the nearest
+// (Markstein, 1990). x is a root, 0 or infinite, so that no step meets a subnormal number.
+template <class T>
+CHAINRULE_INLINE V<T> divide_root(V<T> x, V<T> d, V<T> inverse) {
+  const V<T> rough = x * inverse;
+  const V<T> close = fma(fma(-rough, d, x), inverse, rough);
+  const V<T> quotient = fma(fma(-close, d, x), inverse, close);
+  return x < kInfinity<T> ? quotient : x;
+}
+
 // m = m + (1 - β1)(g - m); v = β2 v + (1 - β2) g²;
 // w = w - η / (1 - β1^t) m / (√v / √(1 - β2^t) + ε)
 template <class T>
@@ -49,6 +61,7 @@ void adam(T* w, const T* g, T* m, T* v, Size n, const AdamConstants& c) {
   const V<T> eps = splat<T>(static_cast<T>(c.eps));
   const V<T> step = splat<T>(static_cast<T>(-c.step_size));
   const V<T> correction = splat<T>(static_cast<T>(c.sqrt_correction2));
+  const V<T> inverse = splat<T>(1) / correction;
   for (Size i = 0; i < n; i += kWidth<T>) {
     const V<T> wi = load<T>(w + i);
     const V<T> gi = decayed<T>(load<T>(g + i), wi, static_cast<T>(c.weight_decay));
@@ -57,7 +70,7 @@ void adam(T* w, const T* g, T* m, T* v, Size n, const AdamConstants& c) {
     const V<T> vi = fma(one_minus_beta2 * gi, gi, beta2 * load<T>(v + i));
     store<T>(m + i, mi);
     store<T>(v + i, vi);
-    store<T>(w + i, fma(step, mi / (sqrt(vi) / correction + eps), wi));
+    store<T>(w + i, fma(step, mi / (divide_root<T>(sqrt(vi), correction, inverse) + eps), wi));
   }
 }
 
