@@ -101,7 +101,9 @@ def fit(
     monitor = _Monitor(rule, network, optimizer.bind(network)) if rule else None
     display = open_progress(epochs, source.batches) if progress else None
     try:
-        for _ in range(epochs):
+        for epoch in range(epochs):
+            if epoch > 0:
+                start.retake()
             steps = _train_epoch(network, source, optimizer, start, history, display)
             if validation is not None:
                 history.add_validation(network.evaluate(*validation))
@@ -128,7 +130,6 @@ def _train_epoch(
     display: Bar | Lines | None,
 ) -> int:
     """Train one epoch, enter it in the history and return its number of steps."""
-    start.retake()
     began = perf_counter()
     cost, steps, bad_layer, learning_rate = source.train(
         optimizer, display.poll if display else None
