@@ -1,4 +1,4 @@
-"""Command line: ``python -m chainrule demo | info``."""
+"""Command line: ``python -m chainrule demo | bench | info``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from io import TextIOWrapper
 import numpy as np
 
 from chainrule import __version__, show_config
+from chainrule.bench import command
 
 
 def main() -> int:
@@ -25,6 +26,8 @@ def main() -> int:
         metavar="PATH",
         help="where to save the model (default: %(default)s)",
     )
+    bench = commands.add_parser("bench", help="compare with every peer that is installed")
+    command.add_arguments(bench)
     commands.add_parser("info", help="print versions, and what the core runs on")
     arguments = parser.parse_args()
     if arguments.command == "demo" and arguments.epochs < 1:
@@ -38,6 +41,8 @@ def main() -> int:
         print(platform.platform())
         show_config()
         return 0
+    if arguments.command == "bench":
+        return command.run(arguments)
 
     from chainrule.demo import run
 

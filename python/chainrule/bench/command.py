@@ -1,0 +1,229 @@
+"""``python -m chainrule bench``: choose cells and systems, run, print, write."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime, timezone
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from chainrule import __version__, _core
+
+from . import cells, report, runner, systems
+from .cells import Cell
+
+EXTRA = 'pip install "chainrule[bench]"'
+ROUNDS, QUICK_ROUNDS = (5, 15), (3, 3)
+LATENCY, QUICK_LATENCY = (100_000, 4.0), (5_000, 0.1)
+
+Record = dict[str, Any]
+Measure = Callable[[Cell, Mapping[str, runner.System]], dict[str, runner.Entrant]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--cells", default="*", metavar="PATTERN", help="shell pattern of names")
+    parser.add_argument(
+        "--systems",
+        metavar="A,B",
+        help=f"of {', '.join(systems.NAMES)}; NumPy always takes part (default: all installed)",
+    )
+    parser.add_argument("--quick", action="store_true", help="few cells, few rounds")
+    parser.add_argument("--list", action="store_true", help="print the names of the cells")
+    parser.add_argument("--check", action="store_true", help="check all results, time nothing")
+    parser.add_argument("--minutes", type=float, default=30, help="of the whole (default: 30)")
+    parser.add_argument("--output", metavar="DIR", type=Path, help="write report, JSON and plots")
+    parser.add_argument("--no-plots", action="store_true", help="write no plots")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Carry out the command; return the exit status."""
+    try:
+        chosen = cells.select(arguments.cells, cells.QUICK if arguments.quick else cells.CELLS)
+        names, missing = choose_systems(arguments.systems)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if arguments.list:
+        print("\n".join(cell.name for cell in chosen))
+        return 0
+    about = describe(names, missing)
+    print(report.stamp(about), flush=True)
+    if arguments.check:
+        return check(chosen, names)
+    if arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+    found = measure(chosen, names, arguments)
+    text = report.summary(found)
+    print(f"\n{text}")
+    if arguments.output is not None:
+        write(arguments.output, about, found, text, not arguments.no_plots)
+    return 0
+
+
+def choose_systems(listed: str | None) -> tuple[list[str], list[str]]:
+    """Return the systems that take part, and those that are not installed.
+
+    ValueError if one that was asked for by name is unknown or not installed.
+    """
+    asked = list(systems.NAMES) if listed is None else ["numpy", *listed.split(",")]
+    for name in asked:
+        if name not in systems.NAMES:
+            raise ValueError(f"no system {name!r}; there are {', '.join(systems.NAMES)}")
+    names = [name for name in systems.NAMES if name in asked]
+    absent = {name: packages for name in names if (packages := systems.missing(name))}
+    if absent and listed is not None:
+        name, packages = next(iter(absent.items()))
+        raise ValueError(f"{name} needs {' and '.join(packages)}: {EXTRA}")
+    return [name for name in names if name not in absent], list(absent)
+
+
+def describe(names: list[str], missing: list[str]) -> Record:
+    """Return what ran where, and when."""
+    packages = {package: "" for name in names for package in systems.load(name).PACKAGES}
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "cpu": _cpu(),
+        "cores": runner.available_threads(),
+        "platform": platform.platform(),
+        "isa": _core.config()["isa"],
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in packages},
+        "missing": missing,
+    }
+
+
+def _cpu() -> str:
+    """Return the model name of the processor."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    if package == "chainrule":
+        return __version__
+    try:
+        return version({"sklearn": "scikit-learn"}.get(package, package))
+    except PackageNotFoundError:
+        return "of an unknown version"
+
+
+def check(chosen: tuple[Cell, ...], names: list[str]) -> int:
+    """Print what every system's result is worth; return 1 if one is wrong or failed."""
+    bad = 0
+    for record in _each(chosen, names, runner.check):
+        print(record["name"])
+        for name, result in record["systems"].items():
+            bad += result["status"] in ("wrong", "failed")
+            print(f"  {name:<14}{report.verdict(result)}", flush=True)
+    print(f"{bad} wrong or failed")
+    return 1 if bad else 0
+
+
+def measure(chosen: tuple[Cell, ...], names: list[str], arguments: argparse.Namespace) -> Record:
+    """Time the cells, then single calls of those networks that are among them."""
+    end = time.monotonic() + 60 * arguments.minutes
+    single = [cell for cell in cells.LATENCY if cell in chosen]
+    amount = QUICK_LATENCY if arguments.quick else LATENCY
+    left = len(chosen) + len(single) * 3  # single calls take as long as a few cells
+
+    def timed(cell: Cell, held: Mapping[str, runner.System]) -> dict[str, runner.Entrant]:
+        nonlocal left
+        share = (end - time.monotonic()) / left
+        left -= 1
+        rounds = QUICK_ROUNDS if arguments.quick else ROUNDS
+        return runner.measure(cell, held, rounds, time.monotonic() + share)
+
+    def one_by_one(cell: Cell, held: Mapping[str, runner.System]) -> dict[str, runner.Entrant]:
+        return runner.latency(cell, held, *amount)
+
+    found: Record = {"cells": [], "latency": []}
+    with _Progress(len(chosen) + len(single)) as progress:
+        for record in _each(chosen, names, timed):
+            found["cells"].append(record)
+            progress.show(report.block(record))
+        for record in _each(single, names, one_by_one):
+            record["clock"] = runner.clock_seconds()
+            found["latency"].append(record)
+            progress.show(report.single_calls(record))
+    return found
+
+
+def _each(
+    chosen: tuple[Cell, ...] | list[Cell], names: list[str], work: Measure
+) -> Iterator[Record]:
+    """Do the work for every cell, with one set of processes for each number of threads."""
+    for threads, group in groupby(sorted(chosen, key=_threads), key=_threads):
+        if threads > runner.available_threads():
+            skipped = ", ".join(cell.name for cell in group)
+            print(f"left out, for want of {threads} cores: {skipped}", file=sys.stderr)
+            continue
+        with runner.processes(names, threads) as held:
+            for cell in group:
+                entrants = work(cell, held)
+                yield {
+                    "name": cell.name,
+                    **asdict(cell),
+                    "training": cell.training,
+                    "flops": cell.flops,
+                    "parameter_bytes": cell.parameter_bytes,
+                    "bytes_read": cell.bytes_read,
+                    "systems": {name: entrant.result for name, entrant in entrants.items()},
+                }
+
+
+def _threads(cell: Cell) -> int:
+    return cell.threads
+
+
+class _Progress:
+    """Prints results as they come, and on stderr how far the run is."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self.bar: Any = None
+        if sys.stderr.isatty() and find_spec("tqdm") is not None:
+            self.bar = import_module("tqdm").tqdm(total=total, unit="cell")
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def show(self, text: str) -> None:
+        """Print a cell's result."""
+        self.done += 1
+        if self.bar is not None:
+            self.bar.write(f"\n{text}")
+            self.bar.update()
+        else:
+            print(f"\n{text}", flush=True)
+            print(f"{self.done} of {self.total}", file=sys.stderr, flush=True)
+
+
+def write(folder: Path, about: Record, found: Record, text: str, with_plots: bool) -> None:
+    """Write report.txt, bench.json and the plots."""
+    blocks = [report.block(cell) for cell in found["cells"]]
+    parts = [report.stamp(about), *blocks, text]
+    (folder / "report.txt").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / "bench.json").write_text(
+        json.dumps({"about": about, **found}, indent=1), encoding="utf-8"
+    )
+    if with_plots and find_spec("matplotlib") is None:
+        print(f"no plots: matplotlib is not installed: {EXTRA}", file=sys.stderr)
+    elif with_plots:
+        import_module(".plots", __package__).write(folder, found)

@@ -1,0 +1,142 @@
+"""What a run found, as text."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    Record = dict[str, Any]
+
+OURS = "chainrule"
+
+
+def stamp(about: Record) -> str:
+    """Return the lines that say what ran where."""
+    packages = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        f"date      {about['date']}",
+        f"machine   {about['cpu']}, {about['cores']} cores, {about['platform']}",
+        f"core      {about['isa']} kernels",
+        f"versions  Python {about['python']}, {packages}",
+    ]
+    if about["missing"]:
+        lines.append(f'missing   {", ".join(about["missing"])} (pip install "chainrule[bench]")')
+    return "\n".join(lines)
+
+
+def times(cell: Record) -> dict[str, float]:
+    """Return the median seconds of every system that was measured."""
+    return {name: r["median"] for name, r in cell["systems"].items() if "median" in r}
+
+
+def best_peer(cell: Record) -> str | None:
+    """Return the fastest system but ours."""
+    peers = {name: seconds for name, seconds in times(cell).items() if name != OURS}
+    return min(peers, key=peers.__getitem__, default=None)
+
+
+def ratio(cell: Record, peer: str | None) -> float | None:
+    """Return how many times as long a peer takes as chainrule."""
+    measured = times(cell)
+    if peer not in measured or OURS not in measured:
+        return None
+    return measured[peer] / measured[OURS]
+
+
+def block(cell: Record) -> str:
+    """Return a cell in full: a line a system, with reasons for those that have no time."""
+    heading = cell["name"]
+    if "roofline" in cell["systems"].get(OURS, {}):
+        heading += f"   {cell['systems'][OURS]['roofline']:.0%} of the roofline"
+    lines = [heading]
+    for name, result in cell["systems"].items():
+        if "median" in result:
+            spread = (result["high"] - result["low"]) / 2 / result["median"]
+            text = f"{result['median'] * 1e6:12.2f} µs  ±{spread:4.0%}"
+            if (slower := ratio(cell, name)) is not None:
+                text += f"  {slower:7.2f}×"
+            text += f"  {_variants(result)}"
+            if wrong := [name for name, e in result["errors"].items() if e > result["tolerance"]]:
+                text += f", WRONG: {', '.join(wrong)}"
+        else:
+            text = f"{'':12}    {verdict(result)}"
+        lines.append(f"  {name:<14}{text}")
+    return "\n".join(lines)
+
+
+def _variants(result: Record) -> str:
+    """Return which variant was the fastest in the trial, and what the others took there."""
+    others = [f"{n} {s * 1e6:.3g}" for n, s in result["trial"].items() if n != result["variant"]]
+    return f"{result['variant']}" + (f" (in the trial: {', '.join(others)})" if others else "")
+
+
+def verdict(result: Record) -> str:
+    """Return in a line what became of a system: right, wrong, unsupported or failed."""
+    status = result["status"]
+    if status in ("unsupported", "failed"):
+        return f"{status}: {result['reason'].strip().splitlines()[-1]}"
+    errors = ", ".join(f"{variant} {error:.1e}" for variant, error in result["errors"].items())
+    word = "WRONG" if status == "wrong" else status
+    return f"{word}: error {errors}; at most {result['tolerance']:.1e}"
+
+
+def table(cells: Iterable[Record]) -> str:
+    """Return a line a cell: our time, and the ratio of each peer's to it."""
+    cells = [cell for cell in cells if times(cell)]
+    peers = [n for n in {n: 0 for c in cells for n in c["systems"]} if n != OURS]
+    width = max((len(cell["name"]) for cell in cells), default=4)
+    columns = {name: max(len(name), 6) for name in peers}
+    heads = " ".join(f"{name:>{wide}}" for name, wide in columns.items())
+    lines = [f"{'cell':<{width}} {'µs':>10} {heads}  {'best peer':<20} {'roofline':>8}"]
+    for cell in cells:
+        measured, best = times(cell), best_peer(cell)
+        own = f"{measured[OURS] * 1e6:10.2f}" if OURS in measured else f"{'':10}"
+        ratios = " ".join(_number(ratio(cell, name), wide) for name, wide in columns.items())
+        text = f"{best} {_number(ratio(cell, best), 0)}×" if best else ""
+        share = cell["systems"].get(OURS, {}).get("roofline")
+        text = f"{text:<20} {f'{share:8.0%}' if share is not None else ''}"
+        lines.append(f"{cell['name']:<{width}} {own} {ratios}  {text}".rstrip())
+    return "\n".join(lines)
+
+
+def _number(value: float | None, width: int) -> str:
+    return f"{'':{width}}" if value is None else f"{value:{width}.{2 if value < 99.5 else 0}f}"
+
+
+def means(cells: Iterable[Record]) -> str:
+    """Return geometric means of the ratios to the best peer and to NumPy."""
+    cells, lines = list(cells), []
+    for title, training in (("inference", False), ("training", True)):
+        chosen = [cell for cell in cells if cell["training"] is training]
+        best = [r for c in chosen if (r := ratio(c, best_peer(c))) is not None]
+        numpy = [r for c in chosen if (r := ratio(c, "numpy")) is not None]
+        if best and numpy:
+            lines.append(
+                f"{title}, geometric mean: best peer {statistics.geometric_mean(best):.2f}× "
+                f"({len(best)} cells), NumPy {statistics.geometric_mean(numpy):.2f}×"
+            )
+    return "\n".join(lines)
+
+
+def single_calls(cell: Record) -> str:
+    """Return the quantiles of single calls."""
+    clock = f"{cell['clock'] * 1e6:.2f}"
+    lines = [
+        f"{cell['name']}, single calls in µs, of which the clock takes {clock}",
+        f"{'':16}{'p50':>10}{'p99':>10}{'p99.9':>10}",
+    ]
+    for name, result in cell["systems"].items():
+        figures = f"    {verdict(result)}"
+        if "p50" in result:
+            figures = "".join(f"{result[q] * 1e6:10.2f}" for q in ("p50", "p99", "p99.9"))
+        lines.append(f"  {name:<14}{figures}")
+    return "\n".join(lines)
+
+
+def summary(found: Record) -> str:
+    """Return what stands at the end of a run."""
+    parts = [table(found["cells"]), means(found["cells"]), *map(single_calls, found["latency"])]
+    return "\n\n".join(part for part in parts if part)

@@ -1,0 +1,50 @@
+"""PyTorch with ``torch.compile``, on a few cells: compiling takes tens of seconds each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from shutil import which
+from typing import TYPE_CHECKING, Any
+
+from . import UnsupportedError, Variant, torch_
+
+if TYPE_CHECKING:
+    from ..problem import Problem
+
+PACKAGES = ("torch",)
+
+CELLS = (
+    "inference/policy-48-64-64-12/b1/float32/t1",
+    "inference/policy-48-64-64-12/b16/float32/t1",
+    "inference/digits-784-100-10/b32/float32/t1",
+    "inference/ranking-300-500-200-1/b100/float32/t1",
+)
+
+
+def start(threads: int) -> None:
+    """Use so many threads, and compile in this process."""
+    torch_.start(threads)
+    config: Any = import_module("torch._inductor.config")
+    config.compile_threads, config.cpp_wrapper = 1, True
+
+
+def variants(problem: Problem) -> list[Variant]:
+    """Compile the module as it is; or with its weights frozen in, and kernels tried out."""
+    if problem.cell.name not in CELLS:
+        raise UnsupportedError("not one of the cells that are compiled")
+    if not any(map(which, ("c++", "g++", "clang++"))):
+        raise UnsupportedError("needs a C++ compiler")
+    return [
+        _compile(problem, "default", False),
+        _compile(problem, "max-autotune-no-cudagraphs", True),
+    ]
+
+
+def _compile(problem: Problem, mode: str, freezing: bool) -> Variant:
+    torch = import_module("torch")
+    config: Any = import_module("torch._inductor.config")
+    model = torch.compile(torch_.module(problem).eval(), mode=mode)
+    x = torch.from_numpy(problem.x)
+    with torch.inference_mode(), config.patch(freezing=freezing):
+        model(x)
+    return Variant(mode, "model(x)", {"model": model, "x": x}, lambda a: [a], torch.inference_mode)
