@@ -21,6 +21,7 @@ namespace {
 using chainrule::Accumulate;
 using chainrule::Activation;
 using chainrule::AlignedBuffer;
+using chainrule::Loss;
 using chainrule::Size;
 
 constexpr int kRounds = 11;
@@ -93,6 +94,25 @@ class Cases {
       std::copy_n(z, n, d);  // or it would shrink to subnormal numbers, call by call
       k.multiply_derivative(g, d, 128, z, 128, a, 128, 64, 128);
     });
+  }
+
+  void loss(Loss loss, const char* name, Size n) {
+    const auto& k = chainrule::kernels<float>();
+    constexpr Size rows = 64;
+    const Size ld = stride_of(n);
+    float* const z = numbers(rows * ld);
+    float* const a = numbers(rows * ld);
+    float* const d = numbers(rows * ld);
+    float* const y = numbers(rows * n);
+    float* const scale = numbers(rows);
+    float* const cost = numbers(rows);
+    const double bytes = 4.0 * static_cast<double>(rows * n);
+    const std::string text = std::string(name) + " " + std::to_string(n);
+    add("loss      " + text, 0, 4 * bytes,
+        [=, &k] { k.loss(loss, cost, d, ld, z, ld, a, ld, y, n, scale, rows, n); });
+    if (loss == Loss::cross_entropy)
+      add("activate  softmax " + std::to_string(n), 0, 2 * bytes,
+          [=, &k] { k.activate(Activation::softmax, a, ld, z, ld, rows, n); });
   }
 
   void updates(Size n) {
@@ -169,6 +189,11 @@ int main(int argc, char** argv) {
 #define X(name) cases.activation(Activation::name, #name);
   CHAINRULE_ACTIVATIONS(X)
 #undef X
+  for (const Size n : {1, 3, 10, 100}) {
+#define X(name) cases.loss(Loss::name, #name, n);
+    CHAINRULE_LOSSES(X)
+#undef X
+  }
   for (const Size n : {16384, 262144, 4194304}) cases.updates(n);
   cases.run();
 }
