@@ -184,7 +184,9 @@ int main(int argc, char** argv) {
   for (const Size rows : {16, 64}) cases.products(rows, 48, 64);
   for (const Size rows : {1, 100, 256}) cases.products(rows, 300, 500);
   cases.products(100, 500, 200);
-  for (const Size rows : {1, 2, 8, 24, 64, 256}) cases.products(rows, 1000, 3000);
+  for (const Size rows : {1, 7, 16, 32, 64, 256}) cases.products(rows, 1000, 3000);
+  cases.products(7, 1000, 1000);
+  cases.products(100, 500, 700);
   for (const Size rows : {1, 8, 64, 256}) cases.products(rows, 3000, 1000);
 #define X(name) cases.activation(Activation::name, #name);
   CHAINRULE_ACTIVATIONS(X)

@@ -1,6 +1,7 @@
 #include "core/network.h"
 
 #include <algorithm>
+#include <atomic>
 
 #include "core/parallel.h"
 #include "kernels/kernels.h"
@@ -99,15 +100,21 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
   // The caller's buffer serves the whole team: nothing may throw inside the region.
   T* const base =
       tile_workspace<T>(together ? size : size * static_cast<std::size_t>(team_threads));
+  const auto team_rows = static_cast<std::size_t>(team_threads);
+  const std::size_t part = std::min(tile, (rows + team_rows - 1) / team_rows);
+  std::atomic<std::size_t> next_row{0};
   parallel(team_threads, [&](const Team& team) {
     if (together) {
       predict_rows(network, x, out, out_stride, rows, tile, base, team);
       return;
     }
-    const auto [begin, end] = team.share(rows, 1);
-    const auto first = static_cast<std::ptrdiff_t>(begin);
-    predict_rows(network, {x.data + first * x.stride, x.stride}, out + first * out_stride,
-                 out_stride, end - begin, tile, base + size * static_cast<std::size_t>(team.rank));
+    // Tile by tile: a core that other processes use takes fewer.
+    T* const workspace = base + size * static_cast<std::size_t>(team.rank);
+    for (std::size_t begin; (begin = next_row.fetch_add(part)) < rows;) {
+      const auto first = static_cast<std::ptrdiff_t>(begin);
+      predict_rows(network, {x.data + first * x.stride, x.stride}, out + first * out_stride,
+                   out_stride, std::min(part, rows - begin), tile, workspace);
+    }
   });
 }
 

@@ -138,6 +138,8 @@ inline constexpr Size kSmallBytes = Size{20} << 10;
 inline constexpr Size kFewRows = 4 * kTileRows;
 
 // Few rows wait for a large b: so many of its rows side by side are as many streams of whole pages.
+inline constexpr Size kLargeBytes = Size{2} << 20;
+inline constexpr Size kStreamedRows = 32;
 inline constexpr Size kStreams = 16;
 
 // A panel of a wide b is one short stretch of each row, in another page every time. Where many rows
@@ -176,11 +178,13 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
   constexpr Size width = kWidth<T>;
   constexpr Size cached = kCachedBytes / static_cast<Size>(sizeof(T));
   const Size vectors = (columns + width - 1) / width;
-  const Parts panels(vectors, max_vectors(rows < kTileRows ? static_cast<int>(rows) : kTileRows));
+  // Up to 8 rows are one tile, where the registers have room for three vectors of each.
+  const int single = rows <= 8 ? max_vectors(static_cast<int>(rows)) : 0;
+  const Parts panels(vectors, single > 2 ? single : max_vectors(kTileRows));
   Size depth = length;
   if constexpr (Finish::kResumes) {
-    if (length * ldb > 2 * cached) {
-      if (rows > kFewRows)
+    if (length * ldb * static_cast<Size>(sizeof(T)) > kLargeBytes) {
+      if (rows > kStreamedRows)
         return packed_product<T>(a, lda, b, ldb, length, init, rows, vectors, finish);
       depth = kStreams;
     } else if (rows * length > cached) {
