@@ -123,12 +123,15 @@ CHAINRULE_INLINE void store(T* p, V<T> v) {
 // 8, 16 or 32 bytes from p, and anything beyond.
 template <int Bytes>
 CHAINRULE_INLINE __m256 load_bytes(const void* p) {
-  if constexpr (Bytes == 8)
-    return _mm256_castps128_ps256(_mm_castpd_ps(_mm_load_sd(static_cast<const double*>(p))));
-  else if constexpr (Bytes == 16)
+  if constexpr (Bytes == 8) {
+    double two;  // a copy: p need only be aligned to a float
+    __builtin_memcpy(&two, p, sizeof two);
+    return _mm256_castps128_ps256(_mm_castpd_ps(_mm_set_sd(two)));
+  } else if constexpr (Bytes == 16) {
     return _mm256_castps128_ps256(_mm_loadu_ps(static_cast<const float*>(p)));
-  else
+  } else {
     return _mm256_loadu_ps(static_cast<const float*>(p));
+  }
 }
 #endif
 
