@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from chainrule import _core
 from chainrule.bench import cells, command, processes, report, runner, systems
 from chainrule.bench.problem import Problem
 from chainrule.bench.reference import Reference
@@ -214,3 +215,13 @@ def test_peers_that_are_missing_are_named(monkeypatch):
     assert "missing   jax (pip install" in report.stamp(command.describe(["numpy"], missing))
     with pytest.raises(ValueError, match=r"jax needs jax: pip install"):
         command.choose_systems("jax")
+
+
+def test_the_rates_of_the_roofline_are_measured():
+    assert min(_core.fma_rate("float32"), _core.fma_rate("float64")) > 0
+    assert _core.read_rate(1 << 16) > 0
+
+
+def test_a_rate_of_another_dtype_is_refused():
+    with pytest.raises(ValueError, match="dtype is 'int8', expected 'float32' or 'float64'"):
+        _core.fma_rate("int8")
