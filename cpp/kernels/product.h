@@ -114,7 +114,7 @@ CHAINRULE_INLINE void with_count(Size n, F f) {
 }
 
 // N vectors of columns for all rows, in blocks of equal height: b is read once from memory and
-// stays in the cache. b and start begin at `column`.
+// stays in the cache. a, b and start begin at `row` and `column`.
 template <class T, int N, bool ByColumn, class Finish>
 void panel(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start, Size row,
            Size rows, const Finish& finish, Size column) {
