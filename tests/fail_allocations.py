@@ -319,6 +319,9 @@ CALLS: dict[str, Callable[[], Trial]] = {
     "load": load,
 }
 
+# The result is NumPy's, and the activations of one row lie on the stack.
+ALLOCATION_FREE = {"predict a vector"}
+
 
 # The methods of the core alone: where its own memory is short, the interpreter loses errors of
 # Python code, NumPy's and safetensors' too. But fit must end whatever happens.
