@@ -93,7 +93,7 @@ def pullback(ready: Change, y):
 def trace(ready: Change, x, y):
     net = network()
     ready()
-    return net.trace_of(x, y)[3][0]
+    return net._trace_of(x, y)[3][0]
 
 
 def train_step(ready: Change, x, y, sample_weight):

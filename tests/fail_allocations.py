@@ -348,7 +348,7 @@ def freeze_core() -> Trial:
 
 def pull_back() -> Trial:
     net = network()
-    return Trial(partial(net.record(X)[1].pullback, TARGETS), net)
+    return Trial(partial(net._record(X)[1].pullback, TARGETS), net)
 
 
 def make_state() -> Trial:
@@ -366,13 +366,13 @@ def take_snapshot() -> Trial:
 def step_core() -> Trial:
     net = network()
     state = _core.OptimizerState(net, "adam", {})
-    return Trial(partial(net.step, X, Y, np.ones(40), state, 0.1), net, state)
+    return Trial(partial(net._step, X, Y, np.ones(40), state, 0.1), net, state)
 
 
 def update_core() -> Trial:
     net = network()
     state = _core.OptimizerState(net, "sgd", {})
-    return Trial(partial(net.update, net.weights, net.biases, state, 0.1), net, state)
+    return Trial(partial(net._update, net.weights, net.biases, state, 0.1), net, state)
 
 
 def train_core() -> Trial:
@@ -380,7 +380,7 @@ def train_core() -> Trial:
     state = _core.OptimizerState(net, "adam", {})
     rates = np.full(3, 0.1)
     arguments = (X, Y, None, 16, (net.seed, 0), state, rates, 1)
-    return Trial(partial(net.train_epoch, *arguments), net, state)
+    return Trial(partial(net._train_epoch, *arguments), net, state)
 
 
 CORE_CALLS: dict[str, Callable[[], Trial]] = {
@@ -390,14 +390,14 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "predict into out": predict_into_out,
     "predict converted rows": method("predict", X.astype(np.float64)),
     "cost": method("cost", X, Y, np.ones(40)),
-    "gradients_of": method("gradients_of", X, Y),
-    "trace_of": method("trace_of", X, Y),
-    "record": method("record", X),
+    "gradients_of": method("_gradients_of", X, Y),
+    "trace_of": method("_trace_of", X, Y),
+    "record": method("_record", X),
     "pullback": pull_back,
     "get_parameters": method("get_parameters"),
     "set_parameters": method("set_parameters", np.ones(66)),
-    "initialize": method("initialize", ["zeros", "zeros"], 1),
-    "check_data": method("check_data", X, Y, None),
+    "initialize": method("_initialize", ["zeros", "zeros"], 1),
+    "check_data": method("_check_data", X, Y, None),
     "OptimizerState": make_state,
     "Snapshot": take_snapshot,
     "step": step_core,

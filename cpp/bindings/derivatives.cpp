@@ -211,10 +211,10 @@ Raises
 TypeError, ValueError
     An array of another kind, shape or range; the message says what was expected.
 )")
-      .def("gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
+      .def("_gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
            py::arg("sample_weight") = py::none(), "(cost, ∇W of every layer, ∇b of every layer).")
-      .def("record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
-      .def("trace_of", &trace_of, py::arg("x"), py::arg("y"),
+      .def("_record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
+      .def("_trace_of", &trace_of, py::arg("x"), py::arg("y"),
            "(a, z, g', δ) of every layer, per sample.");
 }
 

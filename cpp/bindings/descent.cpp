@@ -415,16 +415,16 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
       .def("retake", &retake, "Take over what the network and the optimiser are now.")
       .def("restore", &restore, "Give both back what they were.");
   network
-      .def("step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+      .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
            "One update from one batch: (cost before it, layer with non-finite numbers or 0).")
-      .def("update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
+      .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
            py::arg("learning_rate"), "One update from given gradients.")
-      .def("train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+      .def("_train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
            "One epoch of updates: (cost, steps done, layer with non-finite numbers or 0).")
-      .def("check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
+      .def("_check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("first_row") = 0,
            "Raise unless everything fits this network and is finite; rows count from `first_row`.");
 }

@@ -262,7 +262,7 @@ void bind_network(py::module_& module) {
           "biases", [](const py::object& self) { return views_of(self).second; },
           "Writable views of the biases, no copies: biases[i] is b^{i+1}, shape "
           "(n_{i+1},); () for a network without.")
-      .def("initialize", &initialize_all, py::arg("schemes"), py::arg("seed"),
+      .def("_initialize", &initialize_all, py::arg("schemes"), py::arg("seed"),
            "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.")
       .def(
           "get_parameters", [](PyNetwork& self) { return get_parameters(self); },
@@ -278,12 +278,12 @@ TypeError, ValueError
     v is not a vector of n_parameters real numbers; nothing has changed then.
 )")
       .def(
-          "begin_fit", [](PyNetwork& self) { return self.gate.begin_fit(); },
+          "_begin_fit", [](PyNetwork& self) { return self.gate.begin_fit(); },
           "Claim the network for one fit; False where one is running.")
       .def(
-          "end_fit", [](PyNetwork& self) { self.gate.end_fit(); }, "Give the claim back.")
+          "_end_fit", [](PyNetwork& self) { self.gate.end_fit(); }, "Give the claim back.")
       .def(
-          "nonfinite_layer",
+          "_nonfinite_layer",
           [](PyNetwork& self) {
             const auto work = static_cast<double>(self.layout().size);
             return self.visit([&](auto& typed) {

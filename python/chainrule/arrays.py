@@ -100,8 +100,8 @@ def check(
 ) -> None:
     """Raise ValueError unless shapes fit the network and every number is finite."""
     if is_native(x) and is_native(y) or not len(x):
-        network.check_data(native(x, network.dtype), native(y, network.dtype), sample_weight)
+        network._check_data(native(x, network.dtype), native(y, network.dtype), sample_weight)
         return
     for part in row_slices(len(x), max(network.sizes)):
         x_part, y_part = native(x[part], network.dtype), native(y[part], network.dtype)
-        network.check_data(x_part, y_part, None, part.start)
+        network._check_data(x_part, y_part, None, part.start)

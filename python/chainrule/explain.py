@@ -120,8 +120,8 @@ def _show(symbol: str, array: NDArray[Any]) -> str:
 
 def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
     """Record one pass of `network`; see ``Network.trace``."""
-    a, z, g_prime, delta = network.trace_of(x, y)
-    cost, weights, biases = network.gradients_of(x, y)
+    a, z, g_prime, delta = network._trace_of(x, y)
+    cost, weights, biases = network._gradients_of(x, y)
     return Trace(a, z, g_prime, delta, weights, biases, cost, network.activations, network.loss)
 
 
@@ -264,7 +264,7 @@ def explain(
     if len(x) != 1:
         raise ValueError(f"explain takes one sample, got {len(x)} rows")
 
-    rows = network.trace_of(x, y)
+    rows = network._trace_of(x, y)
     a, z, g_prime, delta = ([array[0] for array in layers] for layers in rows)
     d_j, a_k = delta[layer - 1][j], a[layer - 1][k]
     activation = network.activations[layer - 1]

@@ -129,7 +129,7 @@ class Network(_core.Network):
         super().__init__(sizes, activations, loss, _dtype_name(dtype), bool(bias))
         self._seed = _checked_seed(seed)
         self._epoch = 0
-        self._initialize(init)
+        self._draw(init)
 
     @property
     def seed(self) -> int:
@@ -218,8 +218,8 @@ class Network(_core.Network):
             On Ctrl-C; the weights are those of the last completed step.
         """
         # Bound beforehand: the claim can be given back where there is no memory left.
-        end_fit = self.end_fit
-        if not self.begin_fit():
+        end_fit = self._end_fit
+        if not self._begin_fit():
             raise RuntimeError("fit is already running on this network, in a callback or thread")
         try:
             return training.fit(
@@ -266,10 +266,10 @@ class Network(_core.Network):
             update that leaves the finite numbers is not undone: ``fit`` does that.
         """
         if learning_rate is not None and optimizer is None:  # plain descent: SGD without a state
-            return self.step(x, y, sample_weight, None, rate_at(learning_rate, 0))[0]
+            return self._step(x, y, sample_weight, None, rate_at(learning_rate, 0))[0]
         optimizer = choose(learning_rate, optimizer)
         state = optimizer.bind(self)
-        return self.step(x, y, sample_weight, state, optimizer.rate_at(state.step))[0]
+        return self._step(x, y, sample_weight, state, optimizer.rate_at(state.step))[0]
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:
         """Do one update from gradients that came from elsewhere, ``vjp`` for instance."""
@@ -283,7 +283,7 @@ class Network(_core.Network):
             for parts in (gradients.weights, gradients.biases)
         )
         with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
-            self.update(weights, biases, state, rate)
+            self._update(weights, biases, state, rate)
 
     # Derivatives and their parts
 
@@ -294,7 +294,7 @@ class Network(_core.Network):
 
         Both are means over samples, or Σ wᵢ (…)ᵢ / Σ wᵢ with sample weights.
         """
-        return Gradients(*self.gradients_of(x, y, sample_weight))
+        return Gradients(*self._gradients_of(x, y, sample_weight))
 
     def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Pullback]:
         """Return a^L, and a function that takes ∂C/∂a^L through the network: any loss of yours.
@@ -307,7 +307,7 @@ class Network(_core.Network):
             dC_dx)``. Gradients are sums over rows, with no 1/n, and their cost is None. It
             raises RuntimeError if the parameters were changed by a method since.
         """
-        a, tape = self.record(x)
+        a, tape = self._record(x)
 
         def pullback(dC_da: ArrayLike) -> tuple[Gradients, NDArray[Any]]:
             weights, biases, dC_dx = tape.pullback(dC_da)
@@ -456,7 +456,7 @@ class Network(_core.Network):
         network.set_parameters(parameters)
         return network
 
-    def _initialize(self, init: str | Initializer) -> None:
+    def _draw(self, init: str | Initializer) -> None:
         if callable(init):
             for layer, w in enumerate(self.weights, start=1):
                 n_out, n_in = w.shape
@@ -478,7 +478,7 @@ class Network(_core.Network):
         schemes = [
             AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in self.activations
         ]
-        self.initialize(schemes, self._seed)
+        self._initialize(schemes, self._seed)
 
 
 def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:

@@ -64,7 +64,7 @@ class Arrays:
         state, rates = optimizer.bind(network), optimizer.rates(self.batches)
         seed = (network.seed, network.epoch) if self.shuffle else None
         if is_native(x) and is_native(y):
-            result = network.train_epoch(
+            result = network._train_epoch(
                 x, y, w, self.batch_size, seed, state, rates, self.threads, poll
             )
             return Outcome(*result, float(rates[-1]))
@@ -108,7 +108,7 @@ class Stream:
             try:
                 x, y, w = as_batch(*_parts(batch))
                 x, y = native(x, self.network.dtype), native(y, self.network.dtype)
-                self.network.check_data(x, y, w)
+                self.network._check_data(x, y, w)
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"batch {number} (counted from 1): {error}") from error
@@ -135,11 +135,11 @@ def train_steps(
     steps = 0
     for (x, y, w), learning_rate in zip(batches, schedule, strict=False):
         if w is None or w.any():
-            cost, bad_layer = network.step(x, y, w, state, learning_rate, threads)
+            cost, bad_layer = network._step(x, y, w, state, learning_rate, threads)
         else:
             # No sample has weight: the gradient is 0, but momentum and decay go on.
             dw, db = ([np.zeros_like(p) for p in ps] for ps in (network.weights, network.biases))
-            network.update(dw, db, state, learning_rate)
+            network._update(dw, db, state, learning_rate)
             cost, bad_layer = 0.0, 0
         steps += 1
         if bad_layer:

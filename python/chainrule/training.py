@@ -135,7 +135,7 @@ def _train_epoch(
         optimizer, display.poll if display else None
     )
     # The last update of an epoch may leave the finite numbers without a cost to show it.
-    bad_layer = bad_layer or network.nonfinite_layer()
+    bad_layer = bad_layer or network._nonfinite_layer()
     if bad_layer:
         start.restore()
         raise DivergenceError(network.epoch + 1, steps, bad_layer, history)

@@ -50,7 +50,7 @@ def take_a_while() -> None:
 def train_with_a_slow_poll() -> None:
     """As `fit` does with a bar on a slow terminal."""
     state, rates = cr.SGD(0.01).bind(net), np.array([0.01])
-    net.train_epoch(*many, None, 32, None, state, rates, 1, lambda steps: take_a_while())
+    net._train_epoch(*many, None, 32, None, state, rates, 1, lambda steps: take_a_while())
 
 
 def pull_back() -> None:
