@@ -409,6 +409,28 @@ class Network(_core.Network):
         """Return an immutable copy for serving, which gives the same bits."""
         return Predictor(self)
 
+    def with_input_scaling(self, mean: ArrayLike, scale: ArrayLike) -> Network:
+        """Return a copy that takes raw features: its first layer does (x - mean)/scale itself.
+
+        For serving a network that was trained on standardised features:
+        W¹ ← W¹/scale by columns, b¹ ← b¹ - W¹ mean/scale, computed in float64 and rounded once.
+        The outputs equal those for scaled features within rounding.
+
+        Parameters
+        ----------
+        mean, scale : array_like of shape (n_0,), or a number
+            ``mean_`` and ``scale_`` of a fitted ``sklearn.preprocessing.StandardScaler``, for
+            instance.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If they have another shape, are not finite, or a scale is 0.
+        """
+        from chainrule.stack import with_input_scaling
+
+        return with_input_scaling(self, mean, scale)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, replacing it in one step if it exists.
 

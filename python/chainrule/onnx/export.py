@@ -1,0 +1,107 @@
+"""A network as an ONNX graph: one Gemm a layer, and its activation."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule._core import __version__
+from chainrule.extras import require
+
+if TYPE_CHECKING:
+    from chainrule.network import Network
+
+# Gelu came with opset 20; runtimes read that IR version since 2024.
+OPSET = 20
+IR_VERSION = 9
+
+# The operator of each activation, and its attributes. silu is two nodes; see _activation.
+OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "sigmoid": ("Sigmoid", {}),
+    "tanh": ("Tanh", {}),
+    "relu": ("Relu", {}),
+    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
+    "elu": ("Elu", {"alpha": 1.0}),
+    "selu": ("Selu", {}),
+    "softplus": ("Softplus", {}),
+    "gelu": ("Gelu", {}),
+    "softmax": ("Softmax", {"axis": -1}),
+}
+
+
+def to_onnx(network: Network) -> Any:
+    """Return `network` as an ONNX model, checked by ``onnx.checker``.
+
+    Its input ``x`` has the shape (batch, n_0), its output ``a`` (batch, n_L), both of the
+    network's dtype. The metadata name the loss and the seed, which ``from_onnx`` reads back.
+
+    Parameters
+    ----------
+    network : Network
+
+    Returns
+    -------
+    onnx.ModelProto
+        Save it with ``onnx.save(model, path)``; ``model.SerializeToString()`` is what an
+        ``onnxruntime.InferenceSession`` takes. ONNX Runtime has no float64 kernels for Elu, Selu,
+        Softplus, LeakyRelu and Gelu: export a float32 network there.
+
+    Raises
+    ------
+    ImportError
+        Without the package onnx.
+    """
+    onnx = require("onnx", "onnx")
+    helper, numpy_helper = onnx.helper, onnx.numpy_helper
+    element = helper.np_dtype_to_tensor_dtype(network.dtype)
+    nodes, tensors = [], []
+    name = "x"
+    for layer, activation in enumerate(network.activations, start=1):
+        # k-major in memory: the transpose of W is what lies there.
+        w = np.ascontiguousarray(network.weights[layer - 1].T)
+        inputs = [name, f"W{layer}"]
+        tensors.append(numpy_helper.from_array(w, inputs[1]))
+        if network.has_bias:
+            inputs.append(f"b{layer}")
+            tensors.append(numpy_helper.from_array(network.biases[layer - 1].copy(), inputs[2]))
+        last = layer == len(network.activations)
+        z, a = f"z{layer}", "a" if last else f"a{layer}"
+        if activation == "identity":
+            z = a
+        nodes.append(helper.make_node("Gemm", inputs, [z], name=f"layer{layer}"))
+        nodes += _activation(helper, activation, z, a, layer)
+        name = a
+    graph = helper.make_graph(
+        nodes,
+        "chainrule",
+        [helper.make_tensor_value_info("x", element, ["batch", network.sizes[0]])],
+        [helper.make_tensor_value_info("a", element, ["batch", network.sizes[-1]])],
+        tensors,
+    )
+    model = helper.make_model(
+        graph,
+        producer_name="chainrule",
+        producer_version=__version__,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    helper.set_model_props(
+        model, {"chainrule": json.dumps({"loss": network.loss, "seed": network.seed})}
+    )
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _activation(helper: Any, activation: str, z: str, a: str, layer: int) -> list[Any]:
+    if activation == "identity":
+        return []
+    if activation == "silu":
+        sigmoid = f"sigmoid{layer}"
+        return [
+            helper.make_node("Sigmoid", [z], [sigmoid], name=f"sigmoid{layer}"),
+            helper.make_node("Mul", [z, sigmoid], [a], name=f"silu{layer}"),
+        ]
+    operator, attributes = OPERATORS[activation]
+    return [helper.make_node(operator, [z], [a], name=f"{activation}{layer}", **attributes)]
