@@ -5,6 +5,10 @@
 
 #include <pybind11/pybind11.h>
 
+namespace chainrule {
+struct Position;
+}
+
 namespace chainrule::python {
 
 struct PyNetwork;
@@ -12,6 +16,7 @@ struct PyPredictor;
 struct Tape;
 struct OptimizerState;
 struct Snapshot;
+using chainrule::Position;
 
 // The C++ object behind `self`, or null where __init__ was never called.
 inline void* value_of(PyObject* self) {
@@ -48,6 +53,7 @@ CHAINRULE_CHECKED(PyPredictor)
 CHAINRULE_CHECKED(Tape)
 CHAINRULE_CHECKED(OptimizerState)
 CHAINRULE_CHECKED(Snapshot)
+CHAINRULE_CHECKED(Position)
 #undef CHAINRULE_CHECKED
 
 }  // namespace pybind11::detail

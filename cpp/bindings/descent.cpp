@@ -166,7 +166,7 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
 // it is plain descent, which remembers nothing.
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                const py::object& weight, OptimizerState* state, double learning_rate,
-               std::optional<int> threads) {
+               std::optional<int> threads, Position* position) {
   const Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     if (state != nullptr)
@@ -186,7 +186,12 @@ py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                            &learning_rate, 1, team, {});
     });
     typed.spare = std::move(workspace);
-    return py::make_tuple(result.cost, result.bad_layer);
+    if (position != nullptr) {
+      ++position->steps;
+      position->cost += result.position.cost;
+      position->weight += result.position.weight;
+    }
+    return py::make_tuple(result.position.mean(), result.bad_layer);
   });
 }
 
@@ -220,7 +225,7 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
 }
 
 void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& biases,
-            OptimizerState& state, double learning_rate) {
+            OptimizerState& state, double learning_rate, Position* position) {
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     state.check_rate<T>(learning_rate);
     const Layout& layout = typed.network.layout;
@@ -233,6 +238,7 @@ void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& 
     write_network(handle, static_cast<double>(layout.size),
                   [&] { apply_gradient(typed.network, optimizer, gradient, learning_rate); });
   });
+  if (position != nullptr) ++position->steps;
 }
 
 // Between chunks and steps of an epoch: lets readers pass and, about every 50 ms, looks for signals
@@ -242,6 +248,7 @@ struct EpochPoll {
 
   Gate::Trainer& trainer;
   py::object callback;
+  Position& position;  // as Python sees it
   std::optional<GilRelease>* away = nullptr;
   Clock::time_point looked = Clock::now();
   Clock::time_point asked = looked;
@@ -257,10 +264,10 @@ struct EpochPoll {
     return self.asks || self.trainer.readers_wait();
   }
 
-  static bool stop(void* context, std::size_t steps_done) {
+  static bool stop(void* context, const Position& now) {
     auto& self = *static_cast<EpochPoll*>(context);
     self.trainer.let_readers_pass();
-    return std::exchange(self.asks, false) && self.ask(steps_done);
+    return std::exchange(self.asks, false) && self.ask(now);
   }
 
   void look() {
@@ -273,14 +280,15 @@ struct EpochPoll {
     if (asks) asked = now;
   }
 
-  bool ask(std::size_t steps_done) {
+  bool ask(const Position& now) {
     trainer.end();
     away->reset();
+    position = now;
     or_stay([&] {
       failed = PyErr_CheckSignals() != 0;
       if (failed || callback.is_none()) return;
       PyObject* const answer =
-          PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(steps_done));
+          PyObject_CallFunction(callback.ptr(), "n", static_cast<Py_ssize_t>(now.steps));
       failed = answer == nullptr;
       Py_XDECREF(answer);
     });
@@ -294,7 +302,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
                 const py::object& weight, Py_ssize_t batch_size,
                 const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
                 OptimizerState& state, const py::object& learning_rates, std::optional<int> threads,
-                const py::object& callback) {
+                const py::object& callback, Position* given_position) {
   if (batch_size < 1)
     throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
   Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight), false);
@@ -305,9 +313,15 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
       PyArray_FROMANY(learning_rates.ptr(), NPY_DOUBLE, 1, 1, NPY_ARRAY_CARRAY_RO));
   if (!rates) throw py::error_already_set();
   const std::size_t n_rates = static_cast<std::size_t>(PyArray_DIM(as_array(rates), 0));
-  if (n_rates != 1 && n_rates != n_steps)
+  Position own_position;
+  Position& position = given_position != nullptr ? *given_position : own_position;
+  if (position.steps > n_steps)
+    throw py::value_error("the position is " + std::to_string(position.steps) +
+                          " steps into an epoch of " + std::to_string(n_steps));
+  const std::size_t n_left = n_steps - position.steps;
+  if (n_rates != 1 && n_rates != n_left)
     throw py::value_error(std::to_string(n_rates) + " learning rates for " +
-                          std::to_string(n_steps) + " steps, expected one, or one a step");
+                          std::to_string(n_left) + " steps, expected one, or one a step");
   const double* const rate = static_cast<const double*>(PyArray_DATA(as_array(rates)));
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     for (std::size_t i = 0; i < n_rates; ++i) state.check_rate<T>(rate[i]);
@@ -315,7 +329,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
     const int team = checked_threads(threads);
     auto workspace = typed.take_workspace(workspace_rows(size));
     Gate::Trainer trainer(handle.gate);
-    EpochPoll poll{trainer, callback};
+    EpochPoll poll{trainer, callback, position};
     EpochResult result;
     {
       std::vector<std::size_t> order;
@@ -327,12 +341,13 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
       }
       trainer.begin();
       result = train_epoch(typed.network, *workspace, optimizer, batch.samples, size, rate, n_rates,
-                           team, {&EpochPoll::stop, &poll, &EpochPoll::due});
+                           team, {&EpochPoll::stop, &poll, &EpochPoll::due}, position);
       trainer.end();
     }
     typed.spare = std::move(workspace);
+    position = result.position;
     if (poll.failed) throw py::error_already_set();
-    return py::make_tuple(result.cost, result.steps, result.bad_layer);
+    return py::make_tuple(position.mean(), position.steps, result.bad_layer);
   });
 }
 
@@ -387,6 +402,10 @@ std::unique_ptr<Snapshot> make_snapshot(const py::object& network, const py::obj
   return snapshot;
 }
 
+std::unique_ptr<Position> make_position(std::size_t steps, double cost, double weight) {
+  return std::make_unique<Position>(Position{steps, cost, weight});
+}
+
 void restore(Snapshot& snapshot) {
   PyNetwork& handle = snapshot.network.cast<PyNetwork&>();
   OptimizerState& state = snapshot.state.cast<OptimizerState&>();
@@ -402,6 +421,16 @@ void restore(Snapshot& snapshot) {
 }  // namespace
 
 void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
+  py::class_<Position>(module, "Position", py::is_final(),
+                       py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+                         heap_type->ht_type.tp_new = &new_instance;
+                       }))
+      .def("__init__", init(&make_position), py::detail::is_new_style_constructor(),
+           py::arg("steps") = 0, py::arg("cost") = 0.0, py::arg("weight") = 0.0)
+      .def_readonly("steps", &Position::steps, "Steps done in the epoch.")
+      .def_readonly("cost", &Position::cost, "Σ of the batches' costs, each times its weight.")
+      .def_readonly("weight", &Position::weight, "Σ of the batches' weights.")
+      .def_property_readonly("mean", &Position::mean, "The mean cost of the steps done.");
   py::class_<OptimizerState>(module, "OptimizerState", py::is_final(),
                              holds_network<OptimizerState>())
       .def("__init__", init(&make_state), py::detail::is_new_style_constructor(),
@@ -417,13 +446,18 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
   network
       .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
-           "One update from one batch: (cost before it, layer with non-finite numbers or 0).")
+           py::arg("position") = py::none(),
+           "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
+           "Moves `position` on.")
       .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
-           py::arg("learning_rate"), "One update from given gradients.")
+           py::arg("learning_rate"), py::arg("position") = py::none(),
+           "One update from given gradients. Moves `position` on, by a step without weight.")
       .def("_train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
-           "One epoch of updates: (cost, steps done, layer with non-finite numbers or 0).")
+           py::arg("position") = py::none(),
+           "The updates of an epoch from `position` on, which moves with them, also where an "
+           "exception ends it: (cost, steps done, layer with non-finite numbers or 0).")
       .def("_check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("first_row") = 0,
            "Raise unless everything fits this network and is finite; rows count from `first_row`.");

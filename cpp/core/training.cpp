@@ -59,7 +59,7 @@ double sum_costs(const Workspace<T>& ws, const Samples& samples, std::size_t beg
 template <class T>
 BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
                       std::size_t begin, std::size_t count, const Sink<T>* sink, int threads,
-                      const Poll& poll, std::size_t steps_done) {
+                      const Poll& poll, const Position& position) {
   Backpropagation<T> pass(network, ws);
   BatchResult result;
   result.weight = total_weight(samples, begin, count);
@@ -70,7 +70,7 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
     const std::size_t rows = std::min(kChunkRows, count - done);
     const bool first = done == 0;
     const bool last = done + rows == count;
-    if (!first && poll(steps_done, [] {})) {
+    if (!first && poll(position, [] {})) {
       result.stopped = true;
       return result;
     }
@@ -116,7 +116,7 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
 template <class T>
 double mean_cost(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
                  std::size_t begin, std::size_t count, int threads) {
-  return run_batch<T>(network, workspace, samples, begin, count, nullptr, threads, {}, 0).cost;
+  return run_batch<T>(network, workspace, samples, begin, count, nullptr, threads, {}, {}).cost;
 }
 
 template <class T>
@@ -126,7 +126,7 @@ double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const S
   sink.gradient = gradient;
   // Never written in the modes that do not step, but an address to count from.
   sink.parameters = const_cast<T*>(network.parameters.data());
-  return run_batch<T>(network, workspace, samples, begin, count, &sink, threads, {}, 0).cost;
+  return run_batch<T>(network, workspace, samples, begin, count, &sink, threads, {}, {}).cost;
 }
 
 template <class T>
@@ -173,28 +173,28 @@ template <class T>
 EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<T>& optimizer,
                         const Samples& samples, std::size_t batch_size,
                         const double* learning_rates, std::size_t n_rates, int threads,
-                        const Poll& poll) {
-  EpochResult result;
+                        const Poll& poll, Position start) {
+  EpochResult result{.position = start};
+  Position& position = result.position;
   Sink<T> sink;
   sink.parameters = network.parameters.data();
   sink.optimizer = &optimizer;
   if (!optimizer.is_plain_descent() || batch_size > kChunkRows)
     sink.gradient = workspace.gradient(network.layout);
-  double total = 0;
-  double weight = 0;
   const auto run = [&](auto step, auto settle) {
-    for (std::size_t begin = 0; begin < samples.x.rows; begin += batch_size) {
-      if (poll(result.steps, settle)) {
+    for (std::size_t begin = start.steps * batch_size; begin < samples.x.rows;
+         begin += batch_size) {
+      if (poll(position, settle)) {
         result.stopped = true;
         break;
       }
-      const double learning_rate = learning_rates[n_rates == 1 ? 0 : result.steps];
+      const double learning_rate = learning_rates[n_rates == 1 ? 0 : position.steps - start.steps];
       const BatchResult batch = step(begin, learning_rate);
       result.stopped = batch.stopped;
       if (batch.stopped) break;
-      ++result.steps;
-      total += batch.cost * batch.weight;
-      weight += batch.weight;
+      ++position.steps;
+      position.cost += batch.cost * batch.weight;
+      position.weight += batch.weight;
       if (batch.bad_layer != 0) {
         result.bad_layer = batch.bad_layer;
         break;
@@ -216,11 +216,10 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
           const std::size_t count = std::min(batch_size, samples.x.rows - begin);
           sink.learning_rate = learning_rate;
           return run_batch(network, workspace, samples, begin, count, &sink, threads, poll,
-                           result.steps);
+                           position);
         },
         [] {});
   }
-  if (weight > 0) result.cost = total / weight;
   return result;
 }
 
@@ -239,7 +238,8 @@ void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradi
   template void record<T>(const Network<T>&, Workspace<T>&, const Matrix&);                       \
   template void pull_back<T>(const Network<T>&, Workspace<T>&, const Matrix&, T*);                \
   template EpochResult train_epoch<T>(Network<T>&, Workspace<T>&, Optimizer<T>&, const Samples&,  \
-                                      std::size_t, const double*, std::size_t, int, const Poll&); \
+                                      std::size_t, const double*, std::size_t, int, const Poll&,  \
+                                      Position);                                                  \
   template void apply_gradient<T>(Network<T>&, Optimizer<T>&, const T*, double);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -8,19 +8,28 @@
 
 namespace chainrule {
 
+// How far an epoch has come: the steps done, and what their costs add up to.
+struct Position {
+  std::size_t steps = 0;
+  double cost = 0;    // Σ of the batches' costs before their updates, each times its weight
+  double weight = 0;  // Σ of the batches' weights
+
+  double mean() const { return weight > 0 ? cost / weight : 0; }
+};
+
 // Asked between chunks and steps: whether somebody wants to look, where `due` tells, and then
 // `stop`, where true abandons the step under way.
 struct Poll {
-  bool (*stop)(void* context, std::size_t steps_done) = nullptr;
+  bool (*stop)(void* context, const Position& position) = nullptr;
   void* context = nullptr;
   bool (*due)(void* context) = nullptr;
 
   // Calls settle() before anybody looks.
   template <class Settle>
-  bool operator()(std::size_t steps_done, Settle settle) const {
+  bool operator()(const Position& position, Settle settle) const {
     if (stop == nullptr || (due != nullptr && !due(context))) return false;
     settle();
-    return stop(context, steps_done);
+    return stop(context, position);
   }
 };
 
@@ -61,19 +70,18 @@ struct BatchResult {
 };
 
 struct EpochResult {
-  double cost = 0;        // mean of the batches' costs before their updates, by weight
-  std::size_t steps = 0;  // completed
-  int bad_layer = 0;      // where non-finite numbers were first seen; 0: nowhere
-  bool stopped = false;   // by the poll
+  Position position;
+  int bad_layer = 0;     // where non-finite numbers were first seen; 0: nowhere
+  bool stopped = false;  // by the poll
 };
 
 // One update from each batch of `batch_size` samples in order; a smaller last batch is used.
-// learning_rates: one a step, or a single one for all (`n_rates` = 1).
+// learning_rates: one for each step from `start` on, or a single one for all (`n_rates` = 1).
 template <class T>
 EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<T>& optimizer,
                         const Samples& samples, std::size_t batch_size,
                         const double* learning_rates, std::size_t n_rates, int threads,
-                        const Poll& poll);
+                        const Poll& poll, Position start = {});
 
 // One update from a gradient that came from elsewhere.
 template <class T>

@@ -72,6 +72,7 @@ class Network:
         optimizer: OptimizerState | None,
         learning_rate: float,
         threads: int | None = None,
+        position: Position | None = None,
     ) -> tuple[float, int]: ...
     def _update(
         self,
@@ -79,6 +80,7 @@ class Network:
         biases: Sequence[NDArray[Any]],
         optimizer: OptimizerState,
         learning_rate: float,
+        position: Position | None = None,
     ) -> None: ...
     def _train_epoch(
         self,
@@ -91,6 +93,7 @@ class Network:
         learning_rates: NDArray[np.float64],
         threads: int | None = None,
         poll: Callable[[int], object] | None = None,
+        position: Position | None = None,
     ) -> tuple[float, int, int]: ...
     def _check_data(
         self,
@@ -133,6 +136,18 @@ class OptimizerState:
     def __init__(self, network: Network, rule: str, hyperparameters: dict[str, float]) -> None: ...
     @property
     def step(self) -> int: ...
+
+@final
+class Position:
+    def __init__(self, steps: int = 0, cost: float = 0.0, weight: float = 0.0) -> None: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def cost(self) -> float: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
 
 @final
 class Snapshot:

@@ -81,7 +81,7 @@ struct Problem {
     const double rate = 0.01;
     return chainrule::train_epoch(network, workspace, optimizer, samples(), batch_size, &rate, 1,
                                   threads, poll)
-        .cost;
+        .position.mean();
   }
 
   std::vector<T> parameters() const {
@@ -142,7 +142,7 @@ void reading_during_training(std::size_t batch_size) {
   Problem<T> alone;
   std::vector<std::vector<T>> steps = {alone.predict(1)};
   chainrule::Poll keep{
-      [](void* context, std::size_t) {
+      [](void* context, const chainrule::Position&) {
         auto& [all, problem] =
             *static_cast<std::pair<std::vector<std::vector<T>>*, Problem<T>*>*>(context);
         all->push_back(problem->predict(1));
@@ -175,7 +175,7 @@ void reading_during_training(std::size_t batch_size) {
     trainer.begin();
     shared.train(
         chainrule::Rule::sgd, batch_size, 1,
-        {[](void* at, std::size_t) {
+        {[](void* at, const chainrule::Position&) {
            static_cast<chainrule::Gate::Trainer*>(at)->let_readers_pass();
            return false;
          },

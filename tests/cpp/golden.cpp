@@ -221,7 +221,7 @@ std::string train(const Words& words) {
         matrix_of(x, layout.n_inputs()), {targets, true}, nullptr, order.data()};
     costs.push_back(chainrule::train_epoch(network, workspace, optimizer, samples, batch_size,
                                            &learning_rate, 1, 0, {})
-                        .cost);
+                        .position.mean());
   }
   const std::vector<T> parameters = flat(layout, network.parameters.data());
   Digest digest;
