@@ -162,6 +162,71 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
   return state;
 }
 
+// The state as Python keeps it: counts, and one flat vector a buffer.
+py::dict get_state(OptimizerState& state) {
+  PyNetwork& handle = *state.handle;
+  const Layout& layout = handle.layout();
+  py::dict result;
+  handle.visit([&]<class T>(TypedNetwork<T>&) {
+    Optimizer<T>& optimizer = state.of<T>();
+    const auto buffers = optimizer.buffers();
+    std::vector<py::object> vectors;
+    for (std::size_t i = 0; i < buffers.size(); ++i)
+      vectors.push_back(new_array(handle.typenum(), 1, layout.n_parameters, true));
+    const double work = static_cast<double>(layout.size * buffers.size());
+    std::uint64_t step = 0;
+    typename Optimizer<T>::Powers powers{};
+    read_network(handle, work, [&] {
+      step = optimizer.step();
+      powers = optimizer.powers();
+      for (std::size_t i = 0; i < buffers.size(); ++i)
+        flatten(layout, buffers[i].buffer->data(),
+                static_cast<T*>(PyArray_DATA(as_array(vectors[i]))));
+    });
+    result["step"] = step;
+    if (state.rule == Rule::adam) {
+      result["beta1_power"] = powers.beta1;
+      result["beta2_power"] = powers.beta2;
+    }
+    for (std::size_t i = 0; i < buffers.size(); ++i)
+      result[py::str(std::string(buffers[i].name))] = vectors[i];
+  });
+  return result;
+}
+
+// Takes over what get_state gave for the same rule and sizes. Checks everything first.
+void set_state(OptimizerState& state, std::uint64_t step, const py::dict& vectors,
+               double beta1_power, double beta2_power) {
+  PyNetwork& handle = *state.handle;
+  const Layout& layout = handle.layout();
+  handle.visit([&]<class T>(TypedNetwork<T>&) {
+    Optimizer<T> fresh(state.rule, state.hyperparameters, layout);
+    std::size_t known = 0;
+    std::vector<T> flat(layout.n_parameters);
+    for (const auto& [name, buffer] : fresh.buffers()) {
+      const std::string key(name);
+      if (!vectors.contains(key.c_str())) throw py::value_error("the state lacks '" + key + "'");
+      const py::object given = real_array(py::object(vectors[key.c_str()]).ptr(), key.c_str());
+      PyArrayObject* const array = as_array(given);
+      if (PyArray_NDIM(array) != 1 ||
+          static_cast<std::size_t>(PyArray_DIM(array, 0)) != layout.n_parameters)
+        throw py::value_error(key + " has shape " + shape_text(array) + ", expected (" +
+                              std::to_string(layout.n_parameters) + ",)");
+      const Input input =
+          view_rows(given.ptr(), layout.n_parameters, handle.typenum(), key.c_str());
+      read_row<T>(input.matrix, 0, flat.data());
+      unflatten(layout, flat.data(), buffer->data());
+      ++known;
+    }
+    if (known != vectors.size())
+      throw py::value_error("the state has entries that this optimizer does not know: " +
+                            py::cast<std::string>(py::str(py::list(vectors))));
+    fresh.set_progress(step, {beta1_power, beta2_power});
+    write_network(handle, static_cast<double>(layout.size),
+                  [&] { state.of<T>().copy_from(fresh); });
+  });
+}
+
 // One update: (the batch's cost before it, the layer with non-finite numbers or 0). Without a state
 // it is plain descent, which remembers nothing.
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
@@ -435,9 +500,14 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
                              holds_network<OptimizerState>())
       .def("__init__", init(&make_state), py::detail::is_new_style_constructor(),
            py::arg("network"), py::arg("rule"), py::arg("hyperparameters"))
-      .def_property_readonly("step", [](OptimizerState& self) {
-        return self.handle->visit([&]<class T>(TypedNetwork<T>&) { return self.of<T>().step(); });
-      });
+      .def_property_readonly("step",
+                             [](OptimizerState& self) {
+                               return self.handle->visit(
+                                   [&]<class T>(TypedNetwork<T>&) { return self.of<T>().step(); });
+                             })
+      .def("get", &get_state, "Counts, and one flat vector a buffer, in get_parameters' order.")
+      .def("set", &set_state, py::arg("step"), py::arg("vectors"), py::arg("beta1_power") = 1.0,
+           py::arg("beta2_power") = 1.0, "Take over what get() gave; nothing changes on an error.");
   py::class_<Snapshot>(module, "Snapshot", py::is_final(), holds_network<Snapshot>())
       .def("__init__", init(&make_snapshot), py::detail::is_new_style_constructor(),
            py::arg("network"), py::arg("optimizer"))

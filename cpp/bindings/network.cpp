@@ -176,15 +176,9 @@ py::object get_parameters(Handle& handle) {
   const Layout& layout = handle.layout();
   py::object vector = new_array(handle.typenum(), 1, layout.n_parameters, true);
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
-    T* next = static_cast<T*>(PyArray_DATA(as_array(vector)));
-    read_network(handle, static_cast<double>(layout.size), [&] {
-      for (const Layer& layer : layout.layers) {
-        const T* const w = typed.network.weights(layer);
-        for (std::size_t j = 0; j < layer.n_out; ++j)
-          for (std::size_t k = 0; k < layer.n_in; ++k) *next++ = w[k * layer.ld + j];
-        if (layout.has_bias) next = std::copy_n(typed.network.bias(layer), layer.n_out, next);
-      }
-    });
+    T* const flat = static_cast<T*>(PyArray_DATA(as_array(vector)));
+    read_network(handle, static_cast<double>(layout.size),
+                 [&] { flatten(layout, typed.network.parameters.data(), flat); });
   });
   return vector;
 }
@@ -203,15 +197,7 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
     std::vector<T> flat(layout.n_parameters);
     read_row<T>(input.matrix, 0, flat.data());
     clear(typed.network.parameters);
-    const T* next = flat.data();
-    for (const Layer& layer : layout.layers) {
-      T* const w = typed.network.parameters.data() + layer.weights;
-      for (std::size_t j = 0; j < layer.n_out; ++j)
-        for (std::size_t k = 0; k < layer.n_in; ++k) w[k * layer.ld + j] = *next++;
-      if (!layout.has_bias) continue;
-      std::copy_n(next, layer.n_out, typed.network.parameters.data() + layer.bias);
-      next += layer.n_out;
-    }
+    unflatten(layout, flat.data(), typed.network.parameters.data());
   });
 }
 

@@ -119,6 +119,28 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
 }
 
 template <class T>
+void flatten(const Layout& layout, const T* buffer, T* flat) {
+  for (const Layer& layer : layout.layers) {
+    const T* const w = buffer + layer.weights;
+    for (std::size_t j = 0; j < layer.n_out; ++j)
+      for (std::size_t k = 0; k < layer.n_in; ++k) *flat++ = w[k * layer.ld + j];
+    if (layout.has_bias) flat = std::copy_n(buffer + layer.bias, layer.n_out, flat);
+  }
+}
+
+template <class T>
+void unflatten(const Layout& layout, const T* flat, T* buffer) {
+  for (const Layer& layer : layout.layers) {
+    T* const w = buffer + layer.weights;
+    for (std::size_t j = 0; j < layer.n_out; ++j)
+      for (std::size_t k = 0; k < layer.n_in; ++k) w[k * layer.ld + j] = *flat++;
+    if (!layout.has_bias) continue;
+    std::copy_n(flat, layer.n_out, buffer + layer.bias);
+    flat += layer.n_out;
+  }
+}
+
+template <class T>
 int nonfinite_layer(const Network<T>& network) {
   int l = 0;
   for (const Layer& layer : network.layout.layers) {
@@ -138,6 +160,10 @@ template void predict<float>(const Network<float>&, Rows<float>, float*, std::pt
                              std::size_t, int);
 template void predict<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t,
                               std::size_t, int);
+template void flatten<float>(const Layout&, const float*, float*);
+template void flatten<double>(const Layout&, const double*, double*);
+template void unflatten<float>(const Layout&, const float*, float*);
+template void unflatten<double>(const Layout&, const double*, double*);
 template int nonfinite_layer<float>(const Network<float>&);
 template int nonfinite_layer<double>(const Network<double>&);
 

@@ -34,6 +34,13 @@ template <class T>
 void predict(const Network<T>& network, Rows<T> x /*(rows, n_0)*/, T* out /*(rows, n_L)*/,
              std::ptrdiff_t out_stride, std::size_t rows, int threads);
 
+// W¹ row-major, b¹, W², ...: the numbers that a user sees, from a buffer with the layout of the
+// parameters, and back. Padding is not touched.
+template <class T>
+void flatten(const Layout& layout, const T* buffer, T* flat /*(n_parameters)*/);
+template <class T>
+void unflatten(const Layout& layout, const T* flat /*(n_parameters)*/, T* buffer);
+
 // The first layer (from 1) with a parameter that is not finite; 0 where there is none.
 template <class T>
 int nonfinite_layer(const Network<T>& network);

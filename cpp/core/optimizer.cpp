@@ -7,8 +7,12 @@ namespace chainrule {
 template <class T>
 Optimizer<T>::Optimizer(Rule rule, const Hyperparameters& hyperparameters, const Layout& layout)
     : rule_(rule), hyper_(hyperparameters) {
-  if (rule_ == Rule::adam || hyper_.momentum != 0) first_ = AlignedBuffer<T>(layout.size);
-  if (rule_ == Rule::adam) second_ = AlignedBuffer<T>(layout.size);
+  if (rule_ == Rule::adam) {
+    mean_ = AlignedBuffer<T>(layout.size);
+    square_ = AlignedBuffer<T>(layout.size);
+  } else if (hyper_.momentum != 0) {
+    velocity_ = AlignedBuffer<T>(layout.size);
+  }
 }
 
 template <class T>
@@ -38,9 +42,9 @@ void Optimizer<T>::apply(T* parameters, const T* gradient, std::size_t begin, st
         .step_size = learning_rate / (1 - beta1_power_),
         .sqrt_correction2 = std::sqrt(1 - beta2_power_),
     };
-    k.adam(w, g, first_.data() + begin, second_.data() + begin, n, constants);
+    k.adam(w, g, mean_.data() + begin, square_.data() + begin, n, constants);
   } else if (hyper_.momentum != 0) {
-    k.momentum(w, g, first_.data() + begin, n, rate, static_cast<T>(hyper_.momentum),
+    k.momentum(w, g, velocity_.data() + begin, n, rate, static_cast<T>(hyper_.momentum),
                hyper_.nesterov, decay);
   } else {
     k.sgd(w, g, n, rate, decay);
@@ -48,12 +52,25 @@ void Optimizer<T>::apply(T* parameters, const T* gradient, std::size_t begin, st
 }
 
 template <class T>
+void Optimizer<T>::set_progress(std::uint64_t step, const Powers& powers) {
+  step_ = step;
+  beta1_power_ = powers.beta1;
+  beta2_power_ = powers.beta2;
+}
+
+template <class T>
+std::vector<typename Optimizer<T>::Named> Optimizer<T>::buffers() {
+  if (rule_ == Rule::adam) return {{"exp_avg", &mean_}, {"exp_avg_sq", &square_}};
+  if (hyper_.momentum != 0) return {{"momentum_buffer", &velocity_}};
+  return {};
+}
+
+template <class T>
 void Optimizer<T>::copy_from(const Optimizer& other) {
-  first_.copy_from(other.first_);
-  second_.copy_from(other.second_);
-  step_ = other.step_;
-  beta1_power_ = other.beta1_power_;
-  beta2_power_ = other.beta2_power_;
+  velocity_.copy_from(other.velocity_);
+  mean_.copy_from(other.mean_);
+  square_.copy_from(other.square_);
+  set_progress(other.step_, other.powers());
 }
 
 template class Optimizer<float>;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "core/aligned_buffer.h"
 #include "core/layout.h"
@@ -42,14 +43,29 @@ class Optimizer {
 
   std::uint64_t step() const { return step_; }
 
+  // β1^t and β2^t of the updates done.
+  struct Powers {
+    double beta1, beta2;
+  };
+  Powers powers() const { return {beta1_power_, beta2_power_}; }
+  void set_progress(std::uint64_t step, const Powers& powers);
+
+  // What the rule remembers of every parameter, by PyTorch's names.
+  struct Named {
+    std::string_view name;
+    AlignedBuffer<T>* buffer;
+  };
+  std::vector<Named> buffers();
+
   // A copy of another state of the same rule and layout.
   void copy_from(const Optimizer& other);
 
  private:
   Rule rule_;
   Hyperparameters hyper_;
-  AlignedBuffer<T> first_;   // velocity, or m
-  AlignedBuffer<T> second_;  // v
+  AlignedBuffer<T> velocity_;  // v of momentum
+  AlignedBuffer<T> mean_;      // running mean of g
+  AlignedBuffer<T> square_;    // running mean of g²
   std::uint64_t step_ = 0;
   double beta1_power_ = 1;  // β1^t by repeated multiplication: the same bits everywhere
   double beta2_power_ = 1;

@@ -136,6 +136,14 @@ class OptimizerState:
     def __init__(self, network: Network, rule: str, hyperparameters: dict[str, float]) -> None: ...
     @property
     def step(self) -> int: ...
+    def get(self) -> dict[str, Any]: ...
+    def set(
+        self,
+        step: int,
+        vectors: dict[str, ArrayLike],
+        beta1_power: float = 1.0,
+        beta2_power: float = 1.0,
+    ) -> None: ...
 
 @final
 class Position:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Optimizer(ABC):
     """
 
     _rule: str
+    _powers: tuple[str, ...] = ()
     _state: _core.OptimizerState | None
     _network: weakref.ref[_core.Network] | None
 
@@ -86,6 +88,54 @@ class Optimizer(ABC):
                 "make a new optimizer, or call reset() first"
             )
         return self._state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state: all that `load_state_dict` needs to go on with the same bits.
+
+        Returns
+        -------
+        dict
+            "optimizer", the name of the class; "step", the count of updates done; for Adam
+            "beta1_power" and "beta2_power", β₁ᵗ and β₂ᵗ. Then a copy of each buffer under
+            PyTorch's name, such as "exp_avg" or "momentum_buffer": shape (n_parameters,), in the
+            order of ``Network.get_parameters``. Before the first update there are no buffers.
+            All but the arrays can be written as JSON. Hyperparameters are not part of the state.
+        """
+        name = type(self).__name__
+        if self._state is None or not self._state.step:
+            return {"optimizer": name, "step": 0}
+        return {"optimizer": name, **self._state.get()}
+
+    def load_state_dict(self, network: _core.Network, state: Mapping[str, Any]) -> None:
+        """Take over what `state_dict` gave, and belong to `network` from now on.
+
+        Training that goes on from the same parameters with the same hyperparameters gives the
+        bits of training that was never interrupted. A state that this optimiser held before is
+        lost. Buffers are copied, rounded to the network's dtype if it is another one.
+
+        Raises
+        ------
+        ValueError
+            If the state is that of another class or of other hyperparameters (momentum or not),
+            or has not one number a parameter. Nothing has changed then.
+        """
+        name = type(self).__name__
+        if not isinstance(network, _core.Network):
+            raise TypeError(f"network must be a Network, got {network!r}")
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a dict from state_dict(), got {type(state).__name__}")
+        rest = dict(state)
+        if rest.pop("optimizer", None) != name:
+            raise ValueError(
+                f"expected the state of {name}, got that of {state.get('optimizer')!r}: "
+                "give what state_dict() returned"
+            )
+        step = _step(rest.pop("step", None))
+        fresh = _core.OptimizerState(network, self._rule, self._hyperparameters())
+        if step:
+            powers = {key: _power(rest.pop(key, None), key) for key in self._powers}
+            fresh.set(step, vectors=rest, **powers)
+        self._state, self._network = fresh, weakref.ref(network)
 
     def _forget(self) -> None:
         self._state = None
@@ -185,6 +235,7 @@ class Adam(Optimizer):
     """
 
     _rule = "adam"
+    _powers = ("beta1_power", "beta2_power")
 
     def __init__(
         self,
@@ -239,6 +290,20 @@ def _rate(value: float, name: str) -> float:
         raise TypeError(f"{name} must be a number, got {value!r}")
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} must be finite and >= 0, got {value}")
+    return float(value)
+
+
+def _step(value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value < 2**63:
+        raise ValueError(f"the state's step must be an integer >= 0, got {value!r}")
+    return index(value)
+
+
+def _power(value: Any, name: str) -> float:
+    if value is None:
+        raise ValueError(f"the state lacks '{name}'")
+    if _rate(value, name) > 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}")
     return float(value)
 
 
