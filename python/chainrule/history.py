@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 class History:
     """The course of one call of ``fit``; every list has one entry an epoch.
@@ -47,6 +52,12 @@ class History:
         columns = {"cost": self.cost, "validation_cost": self.validation_cost}
         columns |= self.validation_metrics
         return {name: values[-1] for name, values in columns.items() if values}
+
+    def plot(self, names: Any = None, **options: Any) -> NDArray[Any]:
+        """Draw the learning curves with matplotlib; see ``chainrule.plot.learning_curves``."""
+        from chainrule.plot import learning_curves
+
+        return learning_curves(self, names, **options)
 
     def __len__(self) -> int:
         return len(self.epochs)
