@@ -316,16 +316,36 @@ class Network(_core.Network):
         return a, pullback
 
     def trace(self, x: ArrayLike, y: ArrayLike) -> Trace:
-        """Return every quantity of back-propagation: a, z, g', δ, gradients and cost."""
+        """Return every quantity of back-propagation: W, b, a, z, C, ∂C/∂a, g', δ, ∇W and ∇b.
+
+        Parameters
+        ----------
+        x, y : array_like
+            One sample, a 1-D x; or a batch.
+
+        Returns
+        -------
+        Trace
+            The quantities as attributes; printed, all of them in order, with symbols and shapes.
+        """
         from chainrule.explain import trace
 
         return trace(self, x, y)
 
-    def explain(self, x: ArrayLike, y: ArrayLike, layer: int, to: int, from_: int) -> Explanation:
-        """Take the derivative with respect to one weight apart, for one sample.
+    def explain(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        layer: int,
+        to: int,
+        from_: int | None = None,
+        *,
+        depth: int | None = 1,
+    ) -> Explanation:
+        """Take the derivative with respect to one weight or bias apart, for one sample.
 
         ∂C/∂w_jk = ∂C/∂a_j · ∂a_j/∂z_j · ∂z_j/∂w_jk, with j = `to` in layer l and k = `from_` in
-        layer l - 1.
+        layer l - 1; in a hidden layer ∂C/∂a_j = Σ_q w_qj δ_q over the neurons q of layer l + 1.
 
         Parameters
         ----------
@@ -334,17 +354,27 @@ class Network(_core.Network):
         layer : int
             l = 1..L.
         to, from_ : int
-            j and k, counted from 0.
+            j and k, counted from 0. Without `from_` it is the bias: ∂C/∂b_j = δ_j.
+        depth : int or None
+            How many layers after l have their errors δ_q taken apart too: 1 explains each of the
+            sum above, None goes on to the output, 0 gives their numbers alone.
 
         Returns
         -------
         Explanation
             The terms as attributes; printed, the whole calculation.
+
+        Raises
+        ------
+        IndexError
+            If there is no such weight.
+        ValueError
+            If there are several samples, or a bias is asked for and there are none.
         """
         from chainrule.explain import explain
 
         with np.errstate(all="ignore"):
-            return explain(self, x, y, layer, to, from_)
+            return explain(self, x, y, layer, to, from_, depth)
 
     def check_gradients(self, x: ArrayLike, y: ArrayLike) -> float:
         """Compare back-propagation with central differences, in float64.

@@ -1,0 +1,218 @@
+"""Every quantity of one pass forward and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from chainrule.arrays import as_batch
+from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targets_of, through
+from chainrule.explain.lines import STYLE, mathematics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from chainrule.network import Network
+
+    Arrays = tuple[NDArray[Any], ...]
+
+# Rows and columns at either end of an array that are printed before an ellipsis stands for the
+# rest, and the length up to which nothing is left out.
+EDGE, WHOLE = 3, 8
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A line of a printed trace: a symbol, its formula and its number; or a heading."""
+
+    symbol: str
+    formula: str = ""
+    value: NDArray[Any] | float | None = None
+
+    @property
+    def shape(self) -> str:
+        """Return the shape in print; nothing for a number."""
+        return "x".join(map(str, np.asarray(self.value).shape))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace:
+    """Every quantity of one pass forward and back, in the symbols of the mathematics.
+
+    Index i of a tuple with L entries belongs to layer l = i + 1. For n samples the arrays of a,
+    z, g', δ, ∂C/∂a and y have shape (n, n_l); for a 1-D x, which is one sample, shape (n_l,).
+    ``print`` shows all of it in the order of the calculation, a notebook as a table.
+
+    Attributes
+    ----------
+    a : tuple of L + 1 arrays
+        Activations; a[0] is x.
+    z : tuple of L arrays
+        Pre-activations z^l = W^l a^{l-1} + b^l.
+    g_prime : tuple of L arrays
+        g'^l(z^l); for softmax the diagonal of its Jacobian, a_j (1 - a_j).
+    delta : tuple of L arrays
+        δ^l = ∂C/∂z^l of each sample's own cost, not divided by n.
+    grad_weights, grad_biases : tuple of L arrays
+        ∇W^l and ∇b^l of the mean cost; no ∇b for a network without biases.
+    cost : float
+        The mean cost C.
+    y : array
+        The targets; labels as one-hot rows.
+    dC_da : tuple of L arrays
+        ∂C/∂a^l of each sample's own cost: by the loss's formula in the output layer, in a hidden
+        one (W^{l+1})ᵀ δ^{l+1}, summed in float64.
+    weights, biases : tuple of L arrays
+        Copies of W^l and b^l; no b for a network without biases.
+    """
+
+    a: Arrays
+    z: Arrays
+    g_prime: Arrays
+    delta: Arrays
+    grad_weights: Arrays
+    grad_biases: Arrays
+    cost: float
+    y: NDArray[Any]
+    dC_da: Arrays
+    weights: Arrays
+    biases: Arrays
+    activations: tuple[str, ...]
+    loss: str
+
+    def __repr__(self) -> str:
+        return f"Trace(cost={self.cost:.9g}, layers={len(self.z)}); print it to see all of it"
+
+    def __str__(self) -> str:
+        return "\n".join(map(_as_text, self._quantities()))
+
+    def _repr_html_(self) -> str:
+        rows = "".join(map(_as_html, self._quantities()))
+        return f'{STYLE}<div class="chainrule"><table>{rows}</table></div>'
+
+    def _quantities(self) -> Iterator[Quantity]:
+        sizes = "-".join(str(a.shape[-1]) for a in self.a)
+        samples = "one sample" if self.y.ndim == 1 else f"{len(self.y)} samples, n x n_l"
+        yield Quantity(f"{sizes}, {self.loss}: {samples}")
+        yield from self._forward()
+        yield Quantity("cost" if self.y.ndim == 1 else "cost: the mean over the samples")
+        yield Quantity("y", "", self.y)
+        yield Quantity("C", f"= {COSTS[self.loss]}", self.cost)
+        yield from self._backward()
+
+    def _forward(self) -> Iterator[Quantity]:
+        yield Quantity("forward, layer 0: input")
+        yield Quantity("a^0", "= x", self.a[0])
+        for i, activation in enumerate(self.activations):
+            layer, bias = i + 1, f" + b^{i + 1}" if self.biases else ""
+            yield Quantity(
+                f"forward, layer {layer}: {activation}, g(z_j) = {ACTIVATIONS[activation][0]}"
+            )
+            yield Quantity(f"W^{layer}", "", self.weights[i])
+            if self.biases:
+                yield Quantity(f"b^{layer}", "", self.biases[i])
+            yield Quantity(f"z^{layer}", f"= W^{layer} a^{i}{bias}", self.z[i])
+            yield Quantity(f"a^{layer}", f"= g(z^{layer})", self.a[layer])
+
+    def _backward(self) -> Iterator[Quantity]:
+        for i in reversed(range(len(self.z))):
+            layer, activation = i + 1, self.activations[i]
+            yield Quantity(
+                f"backward, layer {layer}: {activation}, g'(z_j) = {ACTIVATIONS[activation][1]}"
+            )
+            hidden = layer < len(self.z)
+            formula = f"(W^{layer + 1})ᵀ δ^{layer + 1}" if hidden else LOSSES[self.loss][0]
+            yield Quantity(f"∂C/∂a^{layer}", f"= {formula}", self.dC_da[i])
+            yield Quantity(f"g'(z^{layer})", "", self.g_prime[i])
+            error = f"∂C/∂a^{layer} ⊙ g'(z^{layer})"
+            if activation == "softmax":
+                error = "Σ_i ∂C/∂a_i ∂a_i/∂z_j"
+            yield Quantity(f"δ^{layer}", f"= {error}", self.delta[i])
+            mean = "" if self.y.ndim == 1 else "mean of "
+            yield Quantity(f"∇W^{layer}", f"= {mean}δ^{layer} (a^{i})ᵀ", self.grad_weights[i])
+            if self.grad_biases:
+                yield Quantity(f"∇b^{layer}", f"= {mean}δ^{layer}", self.grad_biases[i])
+
+
+def _as_text(quantity: Quantity) -> str:
+    if quantity.value is None:
+        return quantity.symbol
+    start = f"  {quantity.symbol:<8}{quantity.formula:<25} {quantity.shape:<9}"
+    if isinstance(quantity.value, float):
+        return f"{start.rstrip()} = {number(quantity.value)}"
+    return start + np.array2string(
+        quantity.value + 0.0,  # prints -0 as 0
+        prefix=start,
+        precision=6,
+        threshold=WHOLE**2,
+        edgeitems=EDGE,
+        max_line_width=120,
+    )
+
+
+def _as_html(quantity: Quantity) -> str:
+    if quantity.value is None:
+        return f'<tr><th colspan="4">{mathematics(quantity.symbol)}</th></tr>'
+    symbol, formula = mathematics(quantity.symbol), mathematics(quantity.formula)
+    if isinstance(quantity.value, float):
+        rest = f'<td colspan="3">{formula} = <b>{number(quantity.value)}</b></td>'
+    else:
+        shape = quantity.shape.replace("x", " × ")
+        rest = f"<td>{formula}</td><td>{shape}</td><td>{_values(quantity.value)}</td>"
+    return f"<tr><td>{symbol}</td>{rest}</tr>"
+
+
+def _values(array: NDArray[Any]) -> str:
+    """Return an array as a table; the deeper a cell, the larger its number beside the others."""
+    rows = np.atleast_2d(array)
+    largest = np.abs(rows[np.isfinite(rows)]).max(initial=0) or 1
+    lines = []
+    for i in _shown(rows.shape[0]):
+        cells = [
+            _cell(rows[i, j], largest) if i >= 0 <= j else "<td>…</td>"
+            for j in _shown(rows.shape[1])
+        ]
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<table class="values">{"".join(lines)}</table>'
+
+
+def _shown(n: int) -> list[int]:
+    """Return the places that are shown of n, with -1 for those that are left out."""
+    return list(range(n)) if n <= WHOLE else [*range(EDGE), -1, *range(n - EDGE, n)]
+
+
+def _cell(value: Any, largest: Any) -> str:
+    # Orange above 0, blue below: colours that every kind of sight tells apart.
+    colour = "230, 115, 0" if value > 0 else "40, 120, 220"
+    strength = 0.45 * (abs(value) / largest) ** 0.5 if np.isfinite(value) else 0
+    return f'<td style="background: rgba({colour}, {strength:.2f})">{float(value) + 0.0:.4g}</td>'
+
+
+def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
+    """Record one pass of `network`; see ``Network.trace``."""
+    weights = tuple(w.copy() for w in network.weights)
+    a, z, g_prime, delta = network._trace_of(x, y)
+    cost, grad_weights, grad_biases = network._gradients_of(x, y)
+    outputs = np.atleast_2d(a[-1])
+    targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)
+    with np.errstate(all="ignore"):
+        at_output = LOSSES[network.loss][1](a[-1], targets)
+    return Trace(
+        a=a,
+        z=z,
+        g_prime=g_prime,
+        delta=delta,
+        grad_weights=grad_weights,
+        grad_biases=grad_biases,
+        cost=cost,
+        y=targets,
+        dC_da=(*(through(w, d) for w, d in zip(weights[1:], delta[1:], strict=True)), at_output),
+        weights=weights,
+        biases=tuple(b.copy() for b in network.biases),
+        activations=network.activations,
+        loss=network.loss,
+    )
