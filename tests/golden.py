@@ -31,6 +31,7 @@ ELEMENTARY = [
 HIDDEN = [g for g in _core.ACTIVATIONS if g != "softmax"]
 SIZES = ["1,1", "5,7,3", "2,33,1", "17,16,15,8", "100,65,40,12", "3,200,2", "9,4,2,5,1"]
 LOSSES = {"softmax": ["cross_entropy", "huber"], "sigmoid": ["binary_cross_entropy", "mae"]}
+FUSED = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 OPTIMIZERS = {
     "sgd": lambda: cr.SGD(0.05),
     "momentum": lambda: cr.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
@@ -60,6 +61,11 @@ def cases() -> Iterator[str]:
             yield (
                 f"train {dtype} 300,260,6 selu,softmax cross_entropy rows=290 "
                 f"{optimizer} batch=290 epochs=1"
+            )
+        for output, loss in FUSED.items():
+            yield (
+                f"train {dtype} 40,33,10 tanh,{output} {loss} rows=50 "
+                "sgd batch=7 epochs=1 smoothing=0.1"
             )
 
 
@@ -118,14 +124,17 @@ def train(
     optimizer: str,
     batch: str,
     epochs: str,
+    smoothing: str = "smoothing=0",
 ) -> Iterator[str]:
     net, n = network(dtype, sizes, activations, loss), int(rows.removeprefix("rows="))
+    labels = np.arange(n) % net.sizes[-1]
     history = net.fit(
         uniform(n, net.sizes[0], dtype, 1),
-        np.arange(n) % net.sizes[-1],
+        labels if loss == "cross_entropy" else np.eye(net.sizes[-1])[labels],
         batch_size=int(batch.removeprefix("batch=")),
         epochs=int(epochs.removeprefix("epochs=")),
         optimizer=OPTIMIZERS[optimizer](),
+        label_smoothing=float(smoothing.removeprefix("smoothing=")),
     )
     yield digest(net.get_parameters(), history.cost)
 

@@ -171,6 +171,14 @@ def output_error(net, z, a, y, scale):
     return cost, times_derivative(net.layers[-1].g, d, z, a)
 
 
+def smoothed(loss, y, smoothing):
+    """(1 - ε) y + ε / n, n classes: those of softmax, or the two of a sigmoid."""
+    T = type(y[0])
+    n_classes = len(y) if loss == "cross_entropy" else 2
+    kept, mixed_in = T(1 - smoothing), T(smoothing / n_classes)
+    return [kept * y_j + mixed_in for y_j in y] if smoothing else y
+
+
 # --- one sample through the network -----------------------------------------------------------
 
 
@@ -297,7 +305,7 @@ def predict(net, x):
     return [forward(net, net.sample(row))[0][-1] for row in x]
 
 
-def mean_gradient(net, x, y, weights=None):
+def mean_gradient(net, x, y, weights=None, smoothing=0.0):
     """(C, its gradient in the order of the parameters)."""
     weights = [1.0] * len(x) if weights is None else weights
     total = running_sum(weights)
@@ -305,7 +313,8 @@ def mean_gradient(net, x, y, weights=None):
     for row, target, weight in zip(x, y, weights, strict=True):
         a, z = forward(net, net.sample(row))
         scale = net.T(weight / total if total else 0)
-        cost, delta = output_error(net, z[-1], a[-1], net.target(target), scale)
+        target = smoothed(net.loss, net.target(target), smoothing)
+        cost, delta = output_error(net, z[-1], a[-1], target, scale)
         costs.append(weight * float(cost))
         passes.append((a, backward(net, a, z, delta)))
     (cost,) = in_chunks(costs, lambda chunk: [running_sum(chunk)])
@@ -383,14 +392,14 @@ class Adam:
         return updated
 
 
-def train_step(net, rule, x, y, weights=None):
+def train_step(net, rule, x, y, weights=None, **regularization):
     """One update from one batch; the cost before it."""
-    cost, gradient = mean_gradient(net, x, y, weights)
+    cost, gradient = mean_gradient(net, x, y, weights, **regularization)
     net.set_parameters(rule.update(net.parameters(), gradient))
     return cost
 
 
-def train_epoch(net, rule, x, y, batch_size, order, weights=None):
+def train_epoch(net, rule, x, y, batch_size, order, weights=None, **regularization):
     """The updates of one epoch over the samples in `order`; its entry in History.cost."""
     weights = [1.0] * len(x) if weights is None else weights
     total = total_weight = 0.0
@@ -398,7 +407,7 @@ def train_epoch(net, rule, x, y, batch_size, order, weights=None):
         batch = order[start : start + batch_size]
         rows = ([values[i] for i in batch] for values in (x, y, weights))
         weight = running_sum(weights[i] for i in batch)
-        total += train_step(net, rule, *rows) * weight
+        total += train_step(net, rule, *rows, **regularization) * weight
         total_weight += weight
     return total / total_weight
 

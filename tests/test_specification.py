@@ -190,6 +190,31 @@ def test_sample_weights(rng, loss, dtype):
     assert_same_derivatives(net, x, y, weights)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_smoothed_targets(rng, loss, dtype):
+    output = "softmax" if loss == "cross_entropy" else "sigmoid"
+    net, x, y = problem(rng, [3, 4, 19], ["tanh", output], loss, 3, dtype)
+    twin, y = specified(net), y.round(2)
+    cost, gradient = spec.mean_gradient(twin, x.tolist(), y.tolist(), smoothing=0.1)
+    gradients = net.gradients(x, y, label_smoothing=0.1)
+    assert gradients.cost == net.cost(x, y, label_smoothing=0.1) == cost
+    assert_specified(gradients.flatten(), gradient)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_fit_with_smoothed_labels(rng, batch_size, dtype):
+    net, x, _ = problem(rng, [3, 4], "softmax", "cross_entropy", 9, dtype)
+    twin, rule, labels = specified(net), spec.SGD(0.1), rng.integers(0, 4, 9)
+    cost = spec.train_epoch(
+        twin, rule, x.tolist(), labels.tolist(), batch_size, range(9), smoothing=0.3
+    )
+    history = net.fit(
+        x, labels, batch_size=batch_size, learning_rate=0.1, shuffle=False, label_smoothing=0.3
+    )
+    assert history.cost == [cost]
+    assert_specified(net.get_parameters(), twin.parameters())
+
+
 @pytest.mark.parametrize("rows", [256, 257, 600])
 def test_chunks_of_256_samples(rng, rows, dtype):
     net, x, y = problem(rng, [1, 2, 1], ["relu", "identity"], "mse", rows, dtype)

@@ -5,6 +5,25 @@
 
 namespace chainrule::python {
 
+// ε in [0, 1), which only losses between probabilities take; throws otherwise.
+inline double check_label_smoothing(const py::object& value, Loss loss) {
+  const double smoothing = PyFloat_AsDouble(value.ptr());
+  if (PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    throw py::type_error("label_smoothing must be a number in [0, 1), got " +
+                         std::string(py::repr(value)));
+  }
+  if (!(smoothing >= 0 && smoothing < 1))
+    throw py::value_error("label_smoothing must lie in [0, 1), got " +
+                          std::string(py::repr(value)));
+  if (smoothing != 0 && !is_fused(loss))
+    throw py::value_error(
+        "label_smoothing needs cross_entropy or binary_cross_entropy, whose targets are "
+        "probabilities; the loss is " +
+        std::string(kLossNames[static_cast<std::size_t>(loss)]));
+  return smoothing;
+}
+
 // Samples whose arrays stay alive, and where they are, as long as this does. Each is pinned before
 // the next one is looked at, which may run any code.
 struct Batch {
@@ -31,6 +50,11 @@ struct Batch {
     samples = {x.matrix, y.targets, weights.data, nullptr};
     work =
         3.0 * static_cast<double>(x.matrix.rows) * static_cast<double>(handle.layout().multiplies);
+  }
+
+  // Mixes the targets with what says nothing; see check_label_smoothing.
+  void smooth(Handle& handle, const py::object& smoothing) {
+    samples.y.label_smoothing = check_label_smoothing(smoothing, handle.layout().loss);
   }
 };
 

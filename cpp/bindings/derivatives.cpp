@@ -7,8 +7,10 @@
 namespace chainrule::python {
 namespace {
 
-double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight) {
-  const Batch batch(handle, x, y, weight);
+double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight,
+            const py::object& label_smoothing) {
+  Batch batch(handle, x, y, weight);
+  batch.smooth(handle, label_smoothing);
   return handle.visit([&](auto& typed) {
     auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
     const double result = read_network(handle, batch.work, [&] {
@@ -20,8 +22,9 @@ double cost(PyNetwork& handle, const py::object& x, const py::object& y, const p
 }
 
 py::tuple gradients_of(PyNetwork& handle, const py::object& x, const py::object& y,
-                       const py::object& weight) {
-  const Batch batch(handle, x, y, weight);
+                       const py::object& weight, const py::object& label_smoothing) {
+  Batch batch(handle, x, y, weight);
+  batch.smooth(handle, label_smoothing);
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
     AlignedBuffer<T> gradient(typed.network.layout.size);
@@ -191,6 +194,7 @@ void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
       .def("pullback", &pullback, py::arg("dC_da"));
   network
       .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
+           py::kw_only(), py::arg("label_smoothing") = 0.0,
            R"(The mean cost of the samples, or Σ wᵢ Cᵢ / Σ wᵢ with weights.
 
 Parameters
@@ -201,6 +205,9 @@ y : array_like
     cross_entropy. For a one-dimensional x, what a row of y would be. Nothing is broadcast.
 sample_weight : array_like, shape (n,), optional
     Finite weights, none negative, not all 0.
+label_smoothing : float, default 0
+    ε in [0, 1): y_j becomes (1 - ε) y_j + ε/n_L with cross_entropy, (1 - ε) y_j + ε/2 with
+    binary_cross_entropy (Szegedy et al., 2016).
 
 Returns
 -------
@@ -212,7 +219,8 @@ TypeError, ValueError
     An array of another kind, shape or range; the message says what was expected.
 )")
       .def("_gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
-           py::arg("sample_weight") = py::none(), "(cost, ∇W of every layer, ∇b of every layer).")
+           py::arg("sample_weight") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
+           "(cost, ∇W of every layer, ∇b of every layer).")
       .def("_record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
       .def("_trace_of", &trace_of, py::arg("x"), py::arg("y"),
            "(a, z, g', δ) of every layer, per sample.");

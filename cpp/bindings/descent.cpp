@@ -231,8 +231,9 @@ void set_state(OptimizerState& state, std::uint64_t step, const py::dict& vector
 // it is plain descent, which remembers nothing.
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                const py::object& weight, OptimizerState* state, double learning_rate,
-               std::optional<int> threads, Position* position) {
-  const Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
+               std::optional<int> threads, Position* position, const py::object& label_smoothing) {
+  Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
+  batch.smooth(handle, label_smoothing);
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     if (state != nullptr)
       state->check_rate<T>(learning_rate);
@@ -367,10 +368,12 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
                 const py::object& weight, Py_ssize_t batch_size,
                 const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
                 OptimizerState& state, const py::object& learning_rates, std::optional<int> threads,
-                const py::object& callback, Position* given_position) {
+                const py::object& callback, Position* given_position,
+                const py::object& label_smoothing) {
   if (batch_size < 1)
     throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
   Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight), false);
+  batch.smooth(handle, label_smoothing);
   const std::size_t rows = batch.x.matrix.rows;
   const std::size_t size = std::min(static_cast<std::size_t>(batch_size), rows);
   const std::size_t n_steps = (rows + size - 1) / size;
@@ -516,7 +519,7 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
   network
       .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
-           py::arg("position") = py::none(),
+           py::arg("position") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
            "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
            "Moves `position` on.")
       .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
@@ -525,9 +528,15 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
       .def("_train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
-           py::arg("position") = py::none(),
+           py::arg("position") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
            "The updates of an epoch from `position` on, which moves with them, also where an "
            "exception ends it: (cost, steps done, layer with non-finite numbers or 0).")
+      .def(
+          "_check_label_smoothing",
+          [](PyNetwork& handle, const py::object& value) {
+            check_label_smoothing(value, handle.layout().loss);
+          },
+          py::arg("label_smoothing"), "Raise unless targets of this network can be so smoothed.")
       .def("_check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("first_row") = 0,
            "Raise unless everything fits this network and is finite; rows count from `first_row`.");

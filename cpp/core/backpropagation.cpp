@@ -7,6 +7,14 @@ namespace {
 
 Size to_size(std::size_t n) { return static_cast<Size>(n); }
 
+// y = (1 - ε) y + ε / n_classes
+template <class T>
+void smooth(T* y, std::size_t n, Loss loss, double smoothing) {
+  const T kept = static_cast<T>(1 - smoothing);
+  const T mixed_in = static_cast<T>(smoothing / static_cast<double>(n_classes(loss, n)));
+  for (std::size_t j = 0; j < n; ++j) y[j] = kept * y[j] + mixed_in;
+}
+
 }  // namespace
 
 template <class T>
@@ -20,7 +28,8 @@ Chunk<T> Backpropagation<T>::chunk(const Samples& samples, std::size_t begin, st
   };
   const Layout& layout = network_.layout;
   return {at, count, place(samples.x, false, ws_.x, layout.input_stride),
-          place(samples.y.matrix, samples.y.labels, ws_.y, layout.layers.back().stride)};
+          place(samples.y.matrix, samples.y.labels || samples.y.label_smoothing != 0, ws_.y,
+                layout.layers.back().stride)};
 }
 
 template <class T>
@@ -31,6 +40,7 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
   const std::size_t y_stride = layout.layers.back().stride;
   T* const x = ws_.x + chunk.first * x_stride;
   T* const y = ws_.y + chunk.first * y_stride;
+  const double smoothing = samples.y.label_smoothing;
   for (std::size_t r = begin; r < end; ++r) {
     const std::size_t sample = samples.row(first_sample + r);
     if (chunk.x.data == x) read_row<T>(samples.x, sample, x + r * x_stride);
@@ -44,6 +54,7 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
     } else {
       read_row<T>(samples.y.matrix, sample, target);
     }
+    if (smoothing != 0) smooth(target, layout.n_outputs(), layout.loss, smoothing);
   }
 }
 

@@ -70,10 +70,12 @@ std::int64_t read_label(const Matrix& matrix, std::size_t row);
 template <class T>
 std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::size_t end);
 
-// y: values, or labels that stand for one-hot rows.
+// y: values, or labels that stand for one-hot rows. With label smoothing ε, each y_j becomes
+// (1 - ε) y_j + ε / n_classes.
 struct Targets {
   Matrix matrix;
   bool labels = false;
+  double label_smoothing = 0;
 };
 
 // Samples, their targets and, perhaps, their weights.

@@ -2,6 +2,7 @@
 // Their formulas and derivatives are in kernels/losses.h.
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 #include "core/activation.h"
@@ -37,6 +38,12 @@ constexpr bool is_fused(Loss loss) {
 // The output activation that a fused loss demands.
 constexpr Activation fused_output(Loss loss) {
   return loss == Loss::cross_entropy ? Activation::softmax : Activation::sigmoid;
+}
+
+// How many classes the targets of a fused loss tell apart with n outputs: all n together, or two by
+// each of them.
+constexpr std::size_t n_classes(Loss loss, std::size_t n) {
+  return loss == Loss::cross_entropy ? n : 2;
 }
 
 }  // namespace chainrule

@@ -51,9 +51,21 @@ class Network:
     def __call__(
         self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
     ) -> NDArray[Any]: ...
-    def cost(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float: ...
+    def cost(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        label_smoothing: float = 0.0,
+    ) -> float: ...
     def _gradients_of(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        label_smoothing: float = 0.0,
     ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
     def _record(self, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
     def _trace_of(
@@ -73,6 +85,8 @@ class Network:
         learning_rate: float,
         threads: int | None = None,
         position: Position | None = None,
+        *,
+        label_smoothing: float = 0.0,
     ) -> tuple[float, int]: ...
     def _update(
         self,
@@ -94,7 +108,10 @@ class Network:
         threads: int | None = None,
         poll: Callable[[int], object] | None = None,
         position: Position | None = None,
+        *,
+        label_smoothing: float = 0.0,
     ) -> tuple[float, int, int]: ...
+    def _check_label_smoothing(self, label_smoothing: float) -> None: ...
     def _check_data(
         self,
         x: NDArray[Any],

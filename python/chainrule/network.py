@@ -154,6 +154,7 @@ class Network(_core.Network):
         optimizer: Optimizer | None = None,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
+        label_smoothing: float = 0.0,
         validation_data: Sequence[ArrayLike] | None = None,
         early_stopping: EarlyStopping | int | None = None,
         callbacks: Iterable[Callback] = (),
@@ -187,6 +188,10 @@ class Network(_core.Network):
             Draw the batches in random order; False takes the samples as they come.
         sample_weight : array_like of shape (n,), optional
             wᵢ >= 0; the cost of a batch is Σ wᵢ Cᵢ / Σ wᵢ.
+        label_smoothing : float, default 0
+            ε in [0, 1): train with targets (1 - ε) y_j + ε/n_L (cross_entropy) or
+            (1 - ε) y_j + ε/2 (binary_cross_entropy); other losses take none. History's costs are
+            those of the smoothed targets, validation's of the given ones.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Data to evaluate after every epoch.
         early_stopping : EarlyStopping or int, optional
@@ -232,6 +237,7 @@ class Network(_core.Network):
                 optimizer=optimizer,
                 shuffle=shuffle,
                 sample_weight=sample_weight,
+                label_smoothing=label_smoothing,
                 validation_data=validation_data,
                 early_stopping=early_stopping,
                 callbacks=callbacks,
@@ -249,6 +255,7 @@ class Network(_core.Network):
         learning_rate: LearningRate | None = None,
         optimizer: Optimizer | None = None,
         sample_weight: ArrayLike | None = None,
+        label_smoothing: float = 0.0,
     ) -> float:
         """Do one update from one batch, and return the batch's cost before it.
 
@@ -258,6 +265,8 @@ class Network(_core.Network):
             As for ``cost``.
         learning_rate, optimizer
             As for ``fit``: exactly one of them.
+        label_smoothing : float, default 0
+            As for ``fit``.
 
         Raises
         ------
@@ -266,10 +275,12 @@ class Network(_core.Network):
             update that leaves the finite numbers is not undone: ``fit`` does that.
         """
         if learning_rate is not None and optimizer is None:  # plain descent: SGD without a state
-            return self._step(x, y, sample_weight, None, rate_at(learning_rate, 0))[0]
+            rate = rate_at(learning_rate, 0)
+            return self._step(x, y, sample_weight, None, rate, label_smoothing=label_smoothing)[0]
         optimizer = choose(learning_rate, optimizer)
         state = optimizer.bind(self)
-        return self._step(x, y, sample_weight, state, optimizer.rate_at(state.step))[0]
+        rate = optimizer.rate_at(state.step)
+        return self._step(x, y, sample_weight, state, rate, label_smoothing=label_smoothing)[0]
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:
         """Do one update from gradients that came from elsewhere, ``vjp`` for instance."""
@@ -288,13 +299,19 @@ class Network(_core.Network):
     # Derivatives and their parts
 
     def gradients(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        label_smoothing: float = 0.0,
     ) -> Gradients:
         """Return the mean cost C and its derivatives ∇W^l = δ^l (a^{l-1})ᵀ and ∇b^l = δ^l.
 
-        Both are means over samples, or Σ wᵢ (…)ᵢ / Σ wᵢ with sample weights.
+        Both are means over samples, or Σ wᵢ (…)ᵢ / Σ wᵢ with sample weights. The arguments are
+        those of ``cost``.
         """
-        return Gradients(*self._gradients_of(x, y, sample_weight))
+        return Gradients(*self._gradients_of(x, y, sample_weight, label_smoothing=label_smoothing))
 
     def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Pullback]:
         """Return a^L, and a function that takes ∂C/∂a^L through the network: any loss of yours.

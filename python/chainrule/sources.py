@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from chainrule.network import Network
     from chainrule.optimizers import Optimizer
+    from chainrule.regularization import Regularization
 
     Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]
     Poll = Callable[[int], object] | None
@@ -46,6 +47,7 @@ class Arrays:
         data: Batch,
         batch_size: int | None,
         shuffle: bool,
+        regularization: Regularization,
         threads: int | None,
     ) -> None:
         check(network, *data)
@@ -56,6 +58,7 @@ class Arrays:
         self.batch_size = self.n if batch_size is None else min(batch_size, self.n)
         self.shuffle = shuffle and batch_size is not None
         self.batches = math.ceil(self.n / self.batch_size)
+        self.regularization = regularization
         self.threads = threads
 
     def train(self, optimizer: Optimizer, poll: Poll) -> Outcome:
@@ -65,12 +68,29 @@ class Arrays:
         seed = (network.seed, network.epoch) if self.shuffle else None
         if is_native(x) and is_native(y):
             result = network._train_epoch(
-                x, y, w, self.batch_size, seed, state, rates, self.threads, poll
+                x,
+                y,
+                w,
+                self.batch_size,
+                seed,
+                state,
+                rates,
+                self.threads,
+                poll,
+                label_smoothing=self.regularization.label_smoothing,
             )
             return Outcome(*result, float(rates[-1]))
         order = np.arange(self.n) if seed is None else _core.permutation(*seed, self.n)
         schedule = repeat(float(rates[0])) if len(rates) == 1 else iter(rates.tolist())
-        return train_steps(network, self._cut(order), optimizer, schedule, self.threads, poll)
+        return train_steps(
+            network,
+            self._cut(order),
+            optimizer,
+            schedule,
+            self.regularization,
+            self.threads,
+            poll,
+        )
 
     def _cut(self, order: NDArray[np.int64]) -> Iterator[Batch]:
         (x, y, w), dtype = self.data, self.network.dtype
@@ -82,7 +102,14 @@ class Arrays:
 class Stream:
     """An epoch over an iterable of (x, y) or (x, y, sample_weight) batches."""
 
-    def __init__(self, network: Network, batches: object, epochs: int, threads: int | None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        batches: object,
+        epochs: int,
+        regularization: Regularization,
+        threads: int | None,
+    ) -> None:
         if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
             raise TypeError(
                 "without Y, X must be an iterable of (x, y) or (x, y, sample_weight) batches, "
@@ -96,12 +123,21 @@ class Stream:
         self.network = network
         self.source = batches
         self.batches = len(batches) if isinstance(batches, Sized) else None
+        self.regularization = regularization
         self.threads = threads
 
     def train(self, optimizer: Optimizer, poll: Poll) -> Outcome:
         """Train one epoch, in the order in which the batches come."""
         schedule = (optimizer.rate_at(optimizer.step) for _ in count())
-        return train_steps(self.network, self._checked(), optimizer, schedule, self.threads, poll)
+        return train_steps(
+            self.network,
+            self._checked(),
+            optimizer,
+            schedule,
+            self.regularization,
+            self.threads,
+            poll,
+        )
 
     def _checked(self) -> Iterator[Batch]:
         for number, batch in enumerate(self.source, start=1):
@@ -126,6 +162,7 @@ def train_steps(
     batches: Iterable[Batch],
     optimizer: Optimizer,
     schedule: Iterable[float],
+    regularization: Regularization,
     threads: int | None,
     poll: Poll,
 ) -> Outcome:
@@ -135,7 +172,15 @@ def train_steps(
     steps = 0
     for (x, y, w), learning_rate in zip(batches, schedule, strict=False):
         if w is None or w.any():
-            cost, bad_layer = network._step(x, y, w, state, learning_rate, threads)
+            cost, bad_layer = network._step(
+                x,
+                y,
+                w,
+                state,
+                learning_rate,
+                threads,
+                label_smoothing=regularization.label_smoothing,
+            )
         else:
             # No sample has weight: the gradient is 0, but momentum and decay go on.
             dw, db = ([np.zeros_like(p) for p in ps] for ps in (network.weights, network.biases))

@@ -13,6 +13,7 @@ from chainrule.errors import DivergenceError
 from chainrule.history import History
 from chainrule.optimizers import choose
 from chainrule.progress import open_progress
+from chainrule.regularization import Regularization
 from chainrule.sources import Arrays, Stream
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def fit(
     optimizer: Optimizer | None,
     shuffle: bool,
     sample_weight: ArrayLike | None,
+    label_smoothing: float,
     validation_data: Sequence[ArrayLike] | None,
     early_stopping: EarlyStopping | int | None,
     callbacks: Iterable[Callback],
@@ -87,12 +89,14 @@ def fit(
     callbacks = _callables(callbacks)
     rule = _stopping_rule(early_stopping)
     validation = _validation(network, validation_data)
+    regularization = Regularization(label_smoothing)
+    regularization.check(network)
     source: Arrays | Stream
     if Y is not None:
         data = as_batch(cast("ArrayLike", X), Y, sample_weight)
-        source = Arrays(network, data, batch_size, shuffle, threads)
+        source = Arrays(network, data, batch_size, shuffle, regularization, threads)
     elif sample_weight is None:
-        source = Stream(network, X, epochs, threads)
+        source = Stream(network, X, epochs, regularization, threads)
     else:
         raise ValueError("without Y, sample weights come with the batches: (x, y, sample_weight)")
 

@@ -93,6 +93,10 @@ std::size_t number(const std::string& text, const std::string& key) {
   return std::stoul(text.substr(key.size() + 1));
 }
 
+double decimal(const std::string& text, const std::string& key) {
+  return std::stod(text.substr(key.size() + 1));
+}
+
 using Words = std::vector<std::string>;
 
 template <class T>
@@ -207,18 +211,24 @@ std::string train(const Words& words) {
   std::vector<std::int64_t> labels(rows);
   for (std::size_t i = 0; i < rows; ++i)
     labels[i] = static_cast<std::int64_t>(i % layout.n_outputs());
-  const Matrix targets = {reinterpret_cast<const std::byte*>(labels.data()),
-                          chainrule::ElementType::int64,
-                          rows,
-                          1,
-                          sizeof(std::int64_t),
-                          0};
+  const Matrix label_matrix = {reinterpret_cast<const std::byte*>(labels.data()),
+                               chainrule::ElementType::int64,
+                               rows,
+                               1,
+                               sizeof(std::int64_t),
+                               0};
+  std::vector<T> one_hot(rows * layout.n_outputs());
+  for (std::size_t i = 0; i < rows; ++i)
+    one_hot[i * layout.n_outputs() + i % layout.n_outputs()] = T(1);
+  chainrule::Targets targets = {label_matrix, true};
+  if (layout.loss != Loss::cross_entropy) targets = {matrix_of(one_hot, layout.n_outputs()), false};
+  if (words.size() > 9) targets.label_smoothing = decimal(words[9], "smoothing");
   chainrule::Workspace<T> workspace(layout, chainrule::workspace_rows(batch_size));
   std::vector<double> costs;
   for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
     const std::vector<std::size_t> order = chainrule::permutation(3, epoch, rows);
     const chainrule::Samples samples = {
-        matrix_of(x, layout.n_inputs()), {targets, true}, nullptr, order.data()};
+        matrix_of(x, layout.n_inputs()), targets, nullptr, order.data()};
     costs.push_back(chainrule::train_epoch(network, workspace, optimizer, samples, batch_size,
                                            &learning_rate, 1, 0, {})
                         .position.mean());

@@ -100,3 +100,18 @@ def test_a_hundred_updates_equal_those_of_torch_optim(rule, rng):
         assert net.train_step(x, y, optimizer=ours) == pytest.approx(value.item(), rel=1e-12)
         expected = np.concatenate([p.detach().numpy().ravel() for p in theta])
         np.testing.assert_allclose(net.get_parameters(), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.5])
+@pytest.mark.parametrize("kind", ["labels", "probabilities"])
+def test_label_smoothing_equals_that_of_cross_entropy_loss(rng, kind, smoothing):
+    net = random_network(rng, [6, 9, 4], ["tanh", "softmax"], "cross_entropy")
+    x = rng.normal(size=(30, 6))
+    y = rng.integers(0, 4, 30) if kind == "labels" else rng.dirichlet(np.ones(4), 30)
+    w1, b1, w2, b2 = theta = tensors(net)
+    z = torch.tanh(torch.tensor(x) @ w1.T + b1) @ w2.T + b2
+    value = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)(z, torch.tensor(y))
+    value.backward()
+    ours = net.gradients(x, y, label_smoothing=smoothing)
+    assert ours.cost == pytest.approx(value.item(), rel=1e-12)
+    assert relative(flat(ours), np.concatenate([p.grad.numpy().ravel() for p in theta])) < 1e-12
