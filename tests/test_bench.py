@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chainrule import _core
-from chainrule.bench import cells, command, processes, report, runner, systems
+from chainrule.bench import about, cells, command, processes, report, runner, systems
 from chainrule.bench.problem import Problem
 from chainrule.bench.reference import Reference
 
@@ -205,16 +205,16 @@ def test_an_unknown_cell_or_system_is_refused():
     done = bench("--cells", "inference/nonsense")
     assert done.returncode == 2 and "inference/nonsense" in done.stderr
     with pytest.raises(ValueError, match="nonsense.*numpy"):
-        command.choose_systems("nonsense")
+        about.choose_systems("nonsense")
 
 
 def test_peers_that_are_missing_are_named(monkeypatch):
     monkeypatch.setattr(systems, "missing", lambda name: ["jax"] if name == "jax" else [])
-    names, missing = command.choose_systems(None)
+    names, missing = about.choose_systems(None)
     assert missing == ["jax"] and "jax" not in names and "numpy" in names
-    assert "missing   jax (pip install" in report.stamp(command.describe(["numpy"], missing))
+    assert "missing   jax (pip install" in report.stamp(about.describe(["numpy"], missing))
     with pytest.raises(ValueError, match=r"jax needs jax: pip install"):
-        command.choose_systems("jax")
+        about.choose_systems("jax")
 
 
 def test_the_rates_of_the_roofline_are_measured():

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from datetime import datetime, timezone
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from chainrule import __version__, _core
-
-from . import cells, report, runner, systems
+from . import accuracy, cells, learners, output, report, runner, systems
+from .about import choose_systems, describe
 from .cells import Cell
 
-EXTRA = 'pip install "chainrule[bench]"'
 ROUNDS, QUICK_ROUNDS = (5, 15), (3, 3)
 LATENCY, QUICK_LATENCY = (100_000, 4.0), (5_000, 0.1)
 
@@ -32,11 +26,19 @@ Measure = Callable[[Cell, Mapping[str, runner.System]], dict[str, runner.Entrant
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        choices=("calls", "accuracy"),
+        default="calls",
+        help="the time of calls, or of training to an accuracy (default: %(default)s)",
+    )
     parser.add_argument("--cells", default="*", metavar="PATTERN", help="shell pattern of names")
     parser.add_argument(
         "--systems",
         metavar="A,B",
-        help=f"of {', '.join(systems.NAMES)}; NumPy always takes part (default: all installed)",
+        help=f"of {', '.join(systems.NAMES)}, where NumPy always takes part; for accuracy of "
+        f"{', '.join(learners.NAMES)} (default: all installed)",
     )
     parser.add_argument("--quick", action="store_true", help="few cells, few rounds")
     parser.add_argument("--list", action="store_true", help="print the names of the cells")
@@ -44,10 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--minutes", type=float, default=30, help="of the whole (default: 30)")
     parser.add_argument("--output", metavar="DIR", type=Path, help="write report, JSON and plots")
     parser.add_argument("--no-plots", action="store_true", help="write no plots")
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="the folder of Fashion-MNIST's four files (default: where Debian's package has them)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return the exit status."""
+    return accuracy.run(arguments) if arguments.what == "accuracy" else run_calls(arguments)
+
+
+def run_calls(arguments: argparse.Namespace) -> int:
+    """Measure calls."""
     try:
         chosen = cells.select(arguments.cells, cells.QUICK if arguments.quick else cells.CELLS)
         names, missing = choose_systems(arguments.systems)
@@ -67,57 +79,12 @@ def run(arguments: argparse.Namespace) -> int:
     text = report.summary(found)
     print(f"\n{text}")
     if arguments.output is not None:
-        write(arguments.output, about, found, text, not arguments.no_plots)
+        blocks = [report.block(cell) for cell in found["cells"]]
+        parts = [report.stamp(about), *blocks, text]
+        output.write(arguments.output, "bench", parts, {"about": about, **found})
+        if plots := None if arguments.no_plots else output.plots():
+            plots.write(arguments.output, found)
     return 0
-
-
-def choose_systems(listed: str | None) -> tuple[list[str], list[str]]:
-    """Return the systems that take part, and those that are not installed.
-
-    ValueError if one that was asked for by name is unknown or not installed.
-    """
-    asked = list(systems.NAMES) if listed is None else ["numpy", *listed.split(",")]
-    for name in asked:
-        if name not in systems.NAMES:
-            raise ValueError(f"no system {name!r}; there are {', '.join(systems.NAMES)}")
-    names = [name for name in systems.NAMES if name in asked]
-    absent = {name: packages for name in names if (packages := systems.missing(name))}
-    if absent and listed is not None:
-        name, packages = next(iter(absent.items()))
-        raise ValueError(f"{name} needs {' and '.join(packages)}: {EXTRA}")
-    return [name for name in names if name not in absent], list(absent)
-
-
-def describe(names: list[str], missing: list[str]) -> Record:
-    """Return what ran where, and when."""
-    packages = {package: "" for name in names for package in systems.load(name).PACKAGES}
-    return {
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "cpu": _cpu(),
-        "cores": runner.available_threads(),
-        "platform": platform.platform(),
-        "isa": _core.config()["isa"],
-        "python": platform.python_version(),
-        "versions": {package: _version(package) for package in packages},
-        "missing": missing,
-    }
-
-
-def _cpu() -> str:
-    """Return the model name of the processor."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str:
-    if package == "chainrule":
-        return __version__
-    try:
-        return version({"sklearn": "scikit-learn"}.get(package, package))
-    except PackageNotFoundError:
-        return "of an unknown version"
 
 
 def check(chosen: tuple[Cell, ...], names: list[str]) -> int:
@@ -213,17 +180,3 @@ class _Progress:
         else:
             print(f"\n{text}", flush=True)
             print(f"{self.done} of {self.total}", file=sys.stderr, flush=True)
-
-
-def write(folder: Path, about: Record, found: Record, text: str, with_plots: bool) -> None:
-    """Write report.txt, bench.json and the plots."""
-    blocks = [report.block(cell) for cell in found["cells"]]
-    parts = [report.stamp(about), *blocks, text]
-    (folder / "report.txt").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    (folder / "bench.json").write_text(
-        json.dumps({"about": about, **found}, indent=1), encoding="utf-8"
-    )
-    if with_plots and find_spec("matplotlib") is None:
-        print(f"no plots: matplotlib is not installed: {EXTRA}", file=sys.stderr)
-    elif with_plots:
-        import_module(".plots", __package__).write(folder, found)

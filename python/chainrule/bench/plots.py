@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
 from importlib import import_module
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from . import report, systems
@@ -12,9 +14,10 @@ if TYPE_CHECKING:
 
     Record = dict[str, Any]
 
+NAMES = (*systems.NAMES, "keras")
 COLOURS = dict(
     zip(
-        systems.NAMES,
+        NAMES,
         (
             "#d62728",
             "#4d4d4d",
@@ -25,11 +28,12 @@ COLOURS = dict(
             "#9467bd",
             "#e377c2",
             "#17becf",
+            "#8c564b",
         ),
         strict=True,
     )
 )
-MARKERS = dict(zip(systems.NAMES, "osD^v<>PX", strict=True))
+MARKERS = dict(zip(NAMES, "osD^v<>PXh", strict=True))
 QUANTILES = {"p50": 9, "p99": 6, "p99.9": 4}
 
 
@@ -46,6 +50,37 @@ def write(folder: Path, found: Record) -> None:
     for name, figure in pictures.items():
         if figure is not None:
             figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+
+
+def write_accuracy(folder: Path, found: Record) -> None:
+    """Write the picture of a training: accuracy over seconds, a panel a number of threads."""
+    panels = found["threads"]
+    figure = _figure(5.2 * len(panels) + 0.6, 4.4)
+    names: set[str] = set()
+    axes = figure.subplots(1, len(panels), squeeze=False).flat
+    for panel, (threads, results) in zip(axes, panels.items(), strict=True):
+        for name, result in results.items():
+            if "total" in result:
+                names.add(name)
+                panel.plot(*_course(result["rounds"]), **_style(name))
+        panel.axhline(100 * found["task"]["target"], color="black", linewidth=0.8, linestyle="--")
+        panel.set(title=f"threads: {threads}", xscale="log", xlabel="seconds of training")
+        panel.grid(alpha=0.3, which="both")
+    figure.supylabel("% of the test images told right")
+    figure.suptitle("Fashion-MNIST, 784-256-128-10, Adam, batch 128: a marker an epoch")
+    _legend(figure, names)
+    figure.savefig(folder / "accuracy.png", dpi=110, bbox_inches="tight")
+
+
+def _course(rounds: list[Record]) -> tuple[list[float], list[float]]:
+    """Return seconds and percentages after every epoch, medians over rounds."""
+    seconds = [statistics.median(column) for column in zip(*map(_sums, rounds), strict=True)]
+    shares = zip(*(r["accuracy"] for r in rounds), strict=True)
+    return seconds, [100 * statistics.median(column) for column in shares]
+
+
+def _sums(one: Record) -> list[float]:
+    return list(accumulate(one["seconds"]))
 
 
 def _figure(width: float, height: float) -> Any:
@@ -66,7 +101,7 @@ def _style(name: str) -> dict[str, Any]:
 def _legend(figure: Any, names: set[str], **line: Any) -> None:
     """Explain the colours of the systems below all panels."""
     lines = import_module("matplotlib.lines")
-    shown = [name for name in systems.NAMES if name in names]
+    shown = [name for name in NAMES if name in names]
     handles = [lines.Line2D([], [], label=name, **{**_style(name), **line}) for name in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 

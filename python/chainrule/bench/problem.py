@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 class Problem:
     """A cell with numbers: drawn in float64 from one seed, then rounded to the cell's dtype.
 
+    Parameters
+    ----------
+    cell : Cell
+    data : (x, labels), optional
+        Samples to use in place of drawn ones, where the loss is cross_entropy.
+
     Attributes
     ----------
     weights, biases : list of ndarray
@@ -26,7 +32,7 @@ class Problem:
         Integers; used with cross_entropy alone.
     """
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, data: tuple[NDArray[Any], NDArray[Any]] | None = None) -> None:
         self.cell = cell
         self.dtype = np.dtype(cell.dtype)
         rng = np.random.default_rng(0)
@@ -37,8 +43,11 @@ class Problem:
             limit = np.sqrt(gain * 6 / (n_in + n_out))
             self.weights.append(rng.uniform(-limit, limit, (n_out, n_in)).astype(self.dtype))
             self.biases.append(rng.uniform(-0.1, 0.1, n_out).astype(self.dtype))
-        self.x = rng.standard_normal((cell.samples, cell.sizes[0])).astype(self.dtype)
-        self.labels = rng.integers(cell.sizes[-1], size=cell.samples)
+        if data is None:
+            x = rng.standard_normal((cell.samples, cell.sizes[0]))
+            data = x, rng.integers(cell.sizes[-1], size=cell.samples)
+        self.x = data[0].astype(self.dtype)
+        self.labels = data[1].astype(np.int64)
         if cell.loss == "cross_entropy":
             self.y = np.eye(cell.sizes[-1], dtype=self.dtype)[self.labels]
         else:

@@ -41,10 +41,11 @@ THREADS = (
 # This folder is loaded as a package of its own, so that `import chainrule` is left to chainrule.
 BOOT = """
 import sys
+from importlib import import_module
 sys.path.insert(0, sys.argv[1])
-from bench.worker import main
+main = import_module("bench." + sys.argv[2]).main
 sys.path.remove(sys.argv[1])
-main(sys.argv[2], int(sys.argv[3]))
+main(sys.argv[3], int(sys.argv[4]))
 """
 
 
@@ -62,10 +63,13 @@ def environment(threads: int) -> dict[str, str]:
 
 
 class Process:
-    """One system with so many threads; started again when it has died."""
+    """One system with so many threads; started again when it has died.
 
-    def __init__(self, system: str, threads: int) -> None:
-        self.system, self.threads = system, threads
+    `worker` is the module of this package whose ``main`` the process runs.
+    """
+
+    def __init__(self, system: str, threads: int, worker: str = "worker") -> None:
+        self.system, self.threads, self.worker = system, threads, worker
         self.popen: subprocess.Popen[bytes] | None = None
 
     def ask(self, method: str, *arguments: Any) -> Any:
@@ -92,8 +96,9 @@ class Process:
 
     def _start(self) -> subprocess.Popen[bytes]:
         folder = str(Path(__file__).parent.parent)
+        arguments = [folder, self.worker, self.system, str(self.threads)]
         return subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", BOOT, folder, self.system, str(self.threads)],
+            [sys.executable, "-W", "ignore", "-c", BOOT, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment(self.threads),

@@ -140,3 +140,37 @@ def summary(found: Record) -> str:
     """Return what stands at the end of a run."""
     parts = [table(found["cells"]), means(found["cells"]), *map(single_calls, found["latency"])]
     return "\n\n".join(part for part in parts if part)
+
+
+def learning_task(task: Record) -> str:
+    """Return what is learned, in two lines."""
+    cell = task["cell"]
+    return (
+        f"Fashion-MNIST, {cell['samples']} images, {'-'.join(map(str, cell['sizes']))}, "
+        f"{cell['hidden']} and {cell['output']}, Adam 0.001, batch {cell['batch']}\n"
+        f"seconds of training until {task['target']:.0%} of the test images are told right, "
+        f"and after {task['epochs']} epochs"
+    )
+
+
+def learning(threads: int, results: Record) -> str:
+    """Return a line a system: the time to the target, and what came of all epochs."""
+    ours = results.get(OURS, {}).get("median")
+    lines = [
+        f"{f'threads: {threads}':<16}{'target s':>9} {'ratio':>7} {'epochs':>7}"
+        f" {'epoch s':>8} {'all s':>8} {'accuracy':>9} {'first s':>8}"
+    ]
+    for name, result in results.items():
+        if "total" not in result:
+            lines.append(f"  {name:<14}    {verdict(result)}")
+            continue
+        seconds = result["median"]
+        reached = f"{'never':>9} {'':7} {'':7}"
+        if seconds is not None:
+            slower = f"{seconds / ours:6.2f}×" if ours and name != OURS else ""
+            reached = f"{seconds:9.3f} {slower:>7} {result['epochs']:7.0f}"
+        lines.append(
+            f"  {name:<14}{reached} {result['epoch']:8.3f} {result['total']:8.3f}"
+            f" {result['accuracy']:9.2%} {result['first']:8.2f}  {result['variant']}"
+        )
+    return "\n".join(lines)

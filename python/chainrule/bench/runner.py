@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,6 +18,8 @@ from .processes import Process, WorkerError
 from .reference import Reference
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from .cells import Cell
 
 ROUND_SECONDS = 0.03
@@ -60,22 +62,25 @@ class Entrant:
 
     def prepare(self) -> None:
         """Have the cell computed, and compare each variant's result with the reference."""
-        results = self.ask("prepare", asdict(self.reference.problem.cell))
+        self.enter(self.ask("prepare", asdict(self.reference.problem.cell)))
+
+    def enter(self, results: dict[str, list[NDArray[Any]]] | str) -> None:
+        """Compare each variant's result with the reference; text says why there are none."""
         if isinstance(results, str):
             self.result.update(status="unsupported", reason=results)
         elif self.right:
-            self._judge({name: self.reference.error(a) for name, a in results.items()})
+            self.judge({name: self.reference.error(a) for name, a in results.items()})
 
     def check_again(self) -> None:
         """Compare once more, now that times have been taken; training need only be finite."""
         results = self.ask("results")
         if self.right and self.reference.problem.cell.training:
             finite = all(np.isfinite(a).all() for a in results)
-            self._judge({"after the rounds": 0.0 if finite else math.inf})
+            self.judge({"after the rounds": 0.0 if finite else math.inf})
         elif self.right:
-            self._judge({"after the rounds": self.reference.error(results)})
+            self.judge({"after the rounds": self.reference.error(results)})
 
-    def _judge(self, errors: dict[str, float]) -> None:
+    def judge(self, errors: dict[str, float]) -> None:
         """Enter errors, and the names of those that are right: one at least has to be."""
         right = [name for name, error in errors.items() if error <= self.reference.tolerance]
         self.result.setdefault("errors", {}).update(errors)
@@ -85,9 +90,11 @@ class Entrant:
 
 
 @contextmanager
-def processes(names: list[str], threads: int) -> Iterator[dict[str, Process]]:
+def processes(
+    names: Iterable[str], threads: int, worker: str = "worker"
+) -> Iterator[dict[str, Process]]:
     """Hold one process for every system; each starts when it is first asked."""
-    held = {name: Process(name, threads) for name in names}
+    held = {name: Process(name, threads, worker) for name in names}
     try:
         yield held
     finally:
@@ -132,10 +139,10 @@ def measure(
     for turn in range(rounds[1]):
         if turn >= rounds[0] and time.monotonic() > until:
             break
-        for entrant in _in_turn(entrants, turn):
+        for entrant in in_turn(entrants, turn):
             if answer := entrant.ask("round", ROUND_SECONDS):
                 entrant.result.setdefault("rounds", []).append(answer)
-    for entrant in _in_turn(entrants):
+    for entrant in in_turn(entrants):
         entrant.check_again()
         if entrant.right:
             entrant.result |= _summary(entrant.result["rounds"])
@@ -164,11 +171,11 @@ def latency(
 
 def _choose(entrants: dict[str, Entrant]) -> None:
     """Let each system keep the fastest of its variants that are right."""
-    for entrant in _in_turn(entrants):
+    for entrant in in_turn(entrants):
         entrant.result |= entrant.ask("choose", entrant.result["right"]) or {}
 
 
-def _in_turn(entrants: dict[str, Entrant], turn: int = 0) -> list[Entrant]:
+def in_turn(entrants: dict[str, Entrant], turn: int = 0) -> list[Entrant]:
     """Return those to be measured; another one is first every turn, so that none always follows."""
     right = [entrant for entrant in entrants.values() if entrant.right]
     first = turn % max(len(right), 1)

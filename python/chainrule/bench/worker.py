@@ -8,6 +8,7 @@ import pickle
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from timeit import Timer
 from typing import Any
 
@@ -69,7 +70,7 @@ class Worker:
                 self.timer.timeit(1)  # the caches were another system's
             calls = max(1, int(seconds / self.estimate))
             self.estimate = self.timer.timeit(calls) / calls
-        _settle()
+        settle()
         return {"seconds": self.estimate / self.cell.steps, "calls": calls, "bound": bound}
 
     def results(self) -> list[Array]:
@@ -88,7 +89,7 @@ class Worker:
                 times = scope["measure"](calls, time.perf_counter_ns)
             finally:
                 gc.enable()
-        _settle()
+        settle()
         return np.array(times, np.int64).tobytes()
 
     @staticmethod
@@ -114,7 +115,7 @@ def _results(variant: systems.Variant) -> list[Array]:
         return [np.array(a) for a in variant.results(value)]
 
 
-def _settle() -> None:
+def settle() -> None:
     """Wait until no thread of this process spins any more: the next system needs the cores."""
     for _ in range(50):
         used = time.process_time()
@@ -124,23 +125,28 @@ def _settle() -> None:
         time.sleep(0.01)
 
 
-def main(system: str, threads: int) -> None:
-    """Serve requests (method, arguments) from stdin until it ends."""
+def serve(make: Callable[[], object], threads: int) -> None:
+    """Answer requests (method, arguments) from stdin, until it ends, by methods of what is made."""
     # The answers have the old stdout for themselves: what libraries print goes to stderr.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    worker: Worker | None = None
+    worker: object = None
     while True:
         try:
             method, arguments = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         try:
-            worker = worker or Worker(system, threads)
+            worker = worker or make()
             answer = (True, getattr(worker, method)(*arguments))
         except Exception:
             answer = (False, traceback.format_exc())
         pickle.dump(answer, answers)
         answers.flush()
+
+
+def main(system: str, threads: int) -> None:
+    """Serve the runner."""
+    serve(lambda: Worker(system, threads), threads)

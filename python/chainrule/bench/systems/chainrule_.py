@@ -23,31 +23,38 @@ def start(threads: int) -> None:
 
 def variants(problem: Problem) -> list[Variant]:
     """Call ``predict`` of the network or of its frozen copy; train with ``fit``."""
-    cr = import_module("chainrule")
+    cell, net = problem.cell, network(problem)
+    if cell.training:
+        return [_fit(net, problem)]
+    out = np.empty((cell.batch, cell.sizes[-1]), problem.dtype)
+    names = {"x": problem.x, "out": out}
+    own, frozen = net.predict, net.freeze().predict
+    return [
+        Variant("network", "predict(x, out)", names | {"predict": own}, _outputs),
+        Variant("frozen", "predict(x, out)", names | {"predict": frozen}, _outputs),
+        Variant("without out", "predict(x)", names | {"predict": own}, _outputs),
+    ]
+
+
+def network(problem: Problem) -> Any:
+    """Return a Network with the problem's weights, whose seed is 0."""
     cell = problem.cell
     activations = [problem.activation(layer) for layer in range(cell.depth)]
-    net = cr.Network(cell.sizes, activations, cell.loss, dtype=cell.dtype, seed=0)
+    net = import_module("chainrule").Network(
+        cell.sizes, activations, cell.loss, dtype=cell.dtype, seed=0
+    )
     for views, values in ((net.weights, problem.weights), (net.biases, problem.biases)):
         for view, value in zip(views, values, strict=True):
             view[...] = value
-    if cell.training:
-        return [_fit(cr, net, problem)]
-    out = np.empty((cell.batch, cell.sizes[-1]), problem.dtype)
-    names = {"x": problem.x, "out": out}
-    network, frozen = net.predict, net.freeze().predict
-    return [
-        Variant("network", "predict(x, out)", names | {"predict": network}, _outputs),
-        Variant("frozen", "predict(x, out)", names | {"predict": frozen}, _outputs),
-        Variant("without out", "predict(x)", names | {"predict": network}, _outputs),
-    ]
+    return net
 
 
 def _outputs(a: Any) -> list[Any]:
     return [a]
 
 
-def _fit(cr: Any, net: Any, problem: Problem) -> Variant:
-    cell = problem.cell
+def _fit(net: Any, problem: Problem) -> Variant:
+    cell, cr = problem.cell, import_module("chainrule")
     rule = cr.Adam if cell.kind == "training-adam" else cr.SGD
     y = problem.labels if cell.loss == "cross_entropy" else problem.y
     names = {"net": net, "x": problem.x, "y": y, "rule": rule(cell.learning_rate)}

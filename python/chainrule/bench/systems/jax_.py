@@ -27,11 +27,11 @@ def start(threads: int) -> None:
 def variants(problem: Problem) -> list[Variant]:
     """Compile parameters in as constants, or pass them; unroll the scan, or do not."""
     jax = import_module("jax")
-    forward = _forward(problem)
-    parameters = [jax.device_put(p) for p in _columns(problem)]
+    forward = network(problem)
+    parameters = [jax.device_put(p) for p in columns(problem)]
     if problem.cell.training:
         return [
-            Variant(name, "epoch()", {"epoch": epoch}, lambda ps: _own(ps))
+            Variant(name, "epoch()", {"epoch": epoch}, own)
             for name, unroll in (("scan", 1), ("scan, unrolled", 4))
             for epoch in [_training(problem, unroll)]
         ]
@@ -48,7 +48,7 @@ def variants(problem: Problem) -> list[Variant]:
     ]
 
 
-def _columns(problem: Problem) -> list[Any]:
+def columns(problem: Problem) -> list[Any]:
     """Return (W^1)ᵀ, b^1, (W^2)ᵀ, …, so that a layer is x @ w + b."""
     return [np.ascontiguousarray(p.T) for p in problem.parameters]
 
@@ -57,11 +57,13 @@ def _outputs(a: Any) -> list[Any]:
     return [np.asarray(a)]
 
 
-def _own(parameters: list[Any]) -> list[Any]:
+def own(parameters: list[Any]) -> list[Any]:
+    """Return W^1, b^1, W^2, …."""
     return [np.asarray(p).T for p in parameters]
 
 
-def _forward(problem: Problem, logits: bool = False) -> Callable[[Any, Any], Any]:
+def network(problem: Problem, logits: bool = False) -> Callable[[Any, Any], Any]:
+    """Return the function of parameters and inputs, with or without a last softmax."""
     jax = import_module("jax")
     nn = jax.nn
     functions = {"relu": nn.relu, "sigmoid": nn.sigmoid, "tanh": jax.numpy.tanh}
@@ -83,7 +85,7 @@ def _training(problem: Problem, unroll: int) -> Callable[[], Any]:
     jax = import_module("jax")
     np_ = jax.numpy
     cell = problem.cell
-    forward = _forward(problem, logits=True)
+    forward = network(problem, logits=True)
     classes = cell.loss == "cross_entropy"
     rate = cell.learning_rate
 
@@ -125,7 +127,7 @@ def _training(problem: Problem, unroll: int) -> Callable[[], Any]:
         return jax.lax.scan(update, state, (x, y), unroll=min(unroll, cell.steps))[0]
 
     compiled = jax.jit(scan, donate_argnums=0)
-    parameters = [jax.device_put(p) for p in _columns(problem)]
+    parameters = [jax.device_put(p) for p in columns(problem)]
     moments: Any = ()
     if cell.kind == "training-adam":
         m, v = ([np_.zeros_like(p) for p in parameters] for _ in range(2))

@@ -23,17 +23,17 @@ def start(threads: int) -> None:
 
 def variants(problem: Problem) -> list[Variant]:
     """Predict, or train an epoch with ``partial_fit``, which goes through all batches in order."""
-    model, y = _model(problem)
+    model, y = make_model(problem)
     if problem.cell.training:
         names = {"model": model, "x": problem.x, "y": y}
-        return [Variant("partial_fit", "model.partial_fit(x, y)", names, _parameters)]
+        return [Variant("partial_fit", "model.partial_fit(x, y)", names, parameters)]
     name = "predict" if problem.cell.output == "identity" else "predict_proba"
     names = {"predict": getattr(model, name), "x": problem.x}
     shape = (problem.cell.batch, problem.cell.sizes[-1])
     return [Variant(name, "predict(x)", names, lambda a: [np.reshape(a, shape)])]
 
 
-def _model(problem: Problem) -> tuple[Any, Any]:
+def make_model(problem: Problem) -> tuple[Any, Any]:
     """Return a model with the cell's parameters, and targets as it wants them."""
     cell = problem.cell
     neural_network = import_module("sklearn.neural_network")
@@ -74,5 +74,6 @@ def _model(problem: Problem) -> tuple[Any, Any]:
     return model, y
 
 
-def _parameters(model: Any) -> list[Any]:
+def parameters(model: Any) -> list[Any]:
+    """Return W^1, b^1, W^2, …."""
     return [p for w, b in zip(model.coefs_, model.intercepts_, strict=True) for p in (w.T, b)]

@@ -1,0 +1,28 @@
+"""The files that a run leaves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from .about import EXTRA
+
+
+def write(folder: Path, name: str, parts: Sequence[str], found: Mapping[str, Any]) -> None:
+    """Write the text of a run and, as NAME.json, all that was found."""
+    text = "report.txt" if name == "bench" else f"{name}.txt"
+    (folder / text).write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+def plots() -> Any:
+    """Return the module that draws; None, and a word about it, where matplotlib is missing."""
+    if find_spec("matplotlib") is None:
+        print(f"no plots: matplotlib is not installed: {EXTRA}", file=sys.stderr)
+        return None
+    return import_module(".plots", __package__)
