@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 MARKERS = {
+    "browser": "drives Chromium, where it is installed with chromedriver and Selenium",
     "bits": "compares results bit by bit (the arithmetic contract)",
     "peers": "compares with a framework that the [test] extra does not install",
     "slow": "takes more than a few seconds",

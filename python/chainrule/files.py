@@ -59,7 +59,7 @@ def save(network: Network, path: str | os.PathLike[str]) -> None:
     header = json.dumps({"__metadata__": metadata, **_entries(shapes, network.dtype.name)})
     header += " " * (-len(header) % 8)  # the tensors are aligned
     length = len(header).to_bytes(8, "little")
-    _replace(os.fsdecode(path), length, header.encode(), parameters.data)
+    replace_file(os.fsdecode(path), length, header.encode(), parameters.data)
 
 
 def load(cls: type[N], path: str | os.PathLike[str]) -> N:
@@ -227,7 +227,7 @@ def _begin(entry: Any) -> int:
     return -1
 
 
-def _replace(path: str, *contents: bytes | memoryview) -> None:
+def replace_file(path: str, *contents: bytes | memoryview) -> None:
     """Write a file so that at any moment, power cuts included, it is whole: the old or the new.
 
     The new file has the permissions of the one it replaces. A symbolic link stays one.

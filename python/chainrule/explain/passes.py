@@ -12,7 +12,8 @@ from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targe
 from chainrule.explain.lines import STYLE, mathematics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import os
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -93,6 +94,50 @@ class Trace:
     def _repr_html_(self) -> str:
         rows = "".join(map(_as_html, self._quantities()))
         return f'{STYLE}<div class="chainrule"><table>{rows}</table></div>'
+
+    def to_html(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        title: str | None = None,
+        input_names: Sequence[str] | None = None,
+        output_names: Sequence[str] | None = None,
+    ) -> str:
+        """Write one self-contained page that draws, animates and explains the pass.
+
+        It loads nothing, from the network or elsewhere. Every neuron and weight shows its formula
+        with the numbers filled in, and W ← W - η ∇W can be applied, all of it computed in the page
+        in double precision. The file replaces `path` in one step.
+
+        The page holds the parameters, and the first samples of the trace: at most 1000, 256 KB,
+        and no more than a pass can take in four million multiply-adds. Parameters of more than
+        1 MB are not in it: then it shows the numbers of the trace, sums with the weights between
+        some of the neurons, and no updates.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The file, which is replaced if it exists.
+        title : str, optional
+            The heading.
+        input_names, output_names : sequence of str, optional
+            Names of the inputs (n_0) and outputs (n_L), shown beside their neurons.
+
+        Returns
+        -------
+        str
+            `path`.
+
+        Raises
+        ------
+        ValueError
+            If there are more or fewer names than neurons.
+        OSError
+            If the file cannot be written.
+        """
+        from chainrule.explain.html_page import to_html
+
+        return to_html(self, path, title=title, input_names=input_names, output_names=output_names)
 
     def _quantities(self) -> Iterator[Quantity]:
         sizes = "-".join(str(a.shape[-1]) for a in self.a)
