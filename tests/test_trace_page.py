@@ -496,6 +496,15 @@ def test_a_key_selects_the_focused_neuron(show, exclusive_or, key):
     assert page.find("[data-key='n1,2']").get_attribute("aria-pressed") == "true"
 
 
+def test_a_link_followed_by_keyboard_leaves_the_focus_in_the_formulas(show, deep):
+    page = show(*deep)
+    page.click("[data-key='n2,1']")
+    page.script("document.querySelector('#formulas .link').focus()")
+    page.press(Keys.ENTER)
+    assert page.script("document.activeElement.matches('#formulas h2')")
+    assert page.find("h2").text.startswith("Weight")
+
+
 def test_every_control_has_a_name(show, digits):
     page = show(*digits)
     nameless = page.script(

@@ -4,7 +4,9 @@
 const Descent = (() => {
   const { element, math, prose, number } = Notation;
   const SVG = "http://www.w3.org/2000/svg";
-  const RATES = [-4, -3, -2, -1, 0].flatMap((e) => [1, 1.5, 2, 3, 5, 7].map((m) => Number(`${m}e${e}`))).concat(10);
+  const RATES = [-4, -3, -2, -1, 0]
+    .flatMap((e) => [1, 1.5, 2, 3, 5, 7].map((m) => Number(`${m}e${e}`)))
+    .concat(10);
   const START = 0.5;
   const CHEAP = 3e5; // multiply-adds of one cost up to which the curve over all rates is drawn
 
@@ -17,19 +19,38 @@ const Descent = (() => {
     const [x0, x1] = [scaleX(xs[0]), scaleX(xs.at(-1))];
     const [low, high] = [Math.min(...ys), Math.max(...ys)];
     const px = (x) => left + ((scaleX(x) - x0) / (x1 - x0 || 1)) * (width - left - right);
-    const py = (y) => top + (high === low ? 0.5 : (high - y) / (high - low)) * (height - top - bottom);
+    const py = (y) =>
+      top + (high === low ? 0.5 : (high - y) / (high - low)) * (height - top - bottom);
     const node = (tag, attributes, text = "") => {
       const made = document.createElementNS(SVG, tag);
       for (const [name, v] of Object.entries(attributes)) made.setAttribute(name, v);
       made.textContent = text;
       return made;
     };
-    const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": `${title}: from ${number(low)} to ${number(high)}` });
+    const svg = node("svg", {
+      viewBox: `0 0 ${width} ${height}`,
+      class: "chart",
+      role: "img",
+      "aria-label": `${title}: from ${number(low)} to ${number(high)}`,
+    });
     svg.append(
-      node("line", { x1: left, x2: width - right, y1: height - bottom, y2: height - bottom, class: "axis" }),
-      node("polyline", { points: finite.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" "), class: "curve" }),
+      node("line", {
+        x1: left,
+        x2: width - right,
+        y1: height - bottom,
+        y2: height - bottom,
+        class: "axis",
+      }),
+      node("polyline", {
+        points: finite.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" "),
+        class: "curve",
+      }),
       node("text", { x: left, y: 12 }, title),
-      node("text", { x: width - right, y: 12, class: "end" }, high === low ? number(low, 4) : `${number(low, 4)} … ${number(high, 4)}`),
+      node(
+        "text",
+        { x: width - right, y: 12, class: "end" },
+        high === low ? number(low, 4) : `${number(low, 4)} … ${number(high, 4)}`,
+      ),
       node("text", { x: left, y: height - 8 }, number(xs[0])),
       node("text", { x: width - right, y: height - 8, class: "end" }, number(xs.at(-1))),
       node("text", { x: width / 2, y: height - 8, class: "middle" }, label),
@@ -47,7 +68,11 @@ const Descent = (() => {
     const rate = () => RATES[slider.value];
 
     function item(name, value, quantity) {
-      const amount = element("dd", { "data-quantity": quantity, "data-value": value }, number(value));
+      const amount = element(
+        "dd",
+        { "data-quantity": quantity, "data-value": value },
+        number(value),
+      );
       return element("div", { class: "cost-item" }, element("dt", {}, prose(name)), amount);
     }
 
@@ -63,7 +88,10 @@ const Descent = (() => {
       const now = model.view().cost;
       get("eta-value").textContent = number(eta);
       slider.setAttribute("aria-valuetext", String(eta));
-      const what = model.chosen === "mean" ? "the mean gradient of all samples" : "the gradient of the sample shown";
+      const what =
+        model.chosen === "mean"
+          ? "the mean gradient of all samples"
+          : "the gradient of the sample shown";
       get("rule").replaceChildren(math("W ← W - η ∇W"), ` with ${what}`);
       get("costs").replaceChildren(
         item("Updates", model.updates, "updates"),
@@ -73,10 +101,14 @@ const Descent = (() => {
       );
       const costs = model.costs.map((c, i) => [model.updates - model.costs.length + 1 + i, c]);
       const charts = [chart("C", costs, { marked: model.updates, label: "updates" })];
-      const work = (model.chosen === "mean" ? model.samples.length : 1) * model.net.weights.reduce((s, w) => s + w.length, 0);
+      const work =
+        (model.chosen === "mean" ? model.samples.length : 1) *
+        model.net.weights.reduce((s, w) => s + w.length, 0);
       if (work <= CHEAP) {
         const curve = RATES.map((one) => [one, model.costAfter(one)]);
-        charts.push(chart("C after one update", curve, { marked: eta, logarithmic: true, label: "η" }));
+        charts.push(
+          chart("C after one update", curve, { marked: eta, logarithmic: true, label: "η" }),
+        );
       }
       get("charts").replaceChildren(...charts);
       get("reset").disabled = model.updates === 0;

@@ -19,14 +19,18 @@ const Drawing = (() => {
 
   // Larger numbers are stronger, by the root, so that small errors of early layers still show.
   function tint(node, value, largest) {
-    const share = Number.isFinite(value) && largest > 0 ? Math.sqrt(Math.min(1, Math.abs(value) / largest)) : 0;
+    const share =
+      Number.isFinite(value) && largest > 0 ? Math.sqrt(Math.min(1, Math.abs(value) / largest)) : 0;
     node.style.setProperty("--t", `${(100 * share).toFixed(1)}%`);
     node.dataset.sign = value < 0 ? "negative" : "positive";
     return share;
   }
 
   const largestOf = (arrays) =>
-    arrays.reduce((m, array) => array.reduce((n, v) => (Number.isFinite(v) ? Math.max(n, Math.abs(v)) : n), m), 0);
+    arrays.reduce(
+      (m, array) => array.reduce((n, v) => (Number.isFinite(v) ? Math.max(n, Math.abs(v)) : n), m),
+      0,
+    );
 
   function shownNeurons(n) {
     if (n <= WHOLE) return Array.from({ length: n }, (_, j) => j);
@@ -87,7 +91,10 @@ const Drawing = (() => {
       if (places[l].has(j)) return places[l].get(j);
       const { cells: c, x, blockY } = columns[l];
       const i = Math.floor(j / c.bucket);
-      return [x - (c.columns * c.size) / 2 + ((i % c.columns) + 0.5) * c.size, blockY + 16 + (Math.floor(i / c.columns) + 0.5) * c.size];
+      return [
+        x - (c.columns * c.size) / 2 + ((i % c.columns) + 0.5) * c.size,
+        blockY + 16 + (Math.floor(i / c.columns) + 0.5) * c.size,
+      ];
     }
 
     function button(node, label, action) {
@@ -107,7 +114,13 @@ const Drawing = (() => {
     function build() {
       const { width, height, step } = layout();
       const focused = document.activeElement?.dataset?.key;
-      const svg = make("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Network ${sizes.join("-")}` });
+      const svg = make("svg", {
+        width,
+        height,
+        viewBox: `0 0 ${width} ${height}`,
+        role: "group",
+        "aria-label": `Network ${sizes.join("-")}`,
+      });
       [neurons, edges, cells] = [[], [], []];
       columns.forEach(({ x, l }) => {
         const title = l === 0 ? "input" : `${l} ${model.net.activations[l - 1]}`;
@@ -121,12 +134,13 @@ const Drawing = (() => {
         const few = sizes[l] * sizes[l - 1] <= (step < 150 ? 1 : MOST_LABELS);
         numbers.append(labels);
         for (const [j, to] of places[l]) {
-          for (const [k, from] of places[l - 1]) drawEdge(lines, few ? labels : null, l, j, k, from, to);
+          for (const [k, from] of places[l - 1])
+            drawEdge(lines, few ? labels : null, l, j, k, from, to);
         }
       }
       const extra = make("g", { class: "extra" });
       svg.append(extra);
-      drawCost(svg, width, height, lines);
+      drawCost(svg, width, lines);
       columns.forEach((column, l) => {
         if (column.cells) drawCells(svg, column, l);
         for (const [j, at] of places[l]) drawNeuron(svg, l, j, at);
@@ -139,14 +153,22 @@ const Drawing = (() => {
     function drawEdge(parent, labels, l, j, k, [x1, y1], [x2, y2]) {
       const d = `M${x1} ${y1}L${x2} ${y2}`;
       const line = make("path", { d, class: "edge" });
-      const target = make("path", { d, class: "target", "data-edge": `${l},${j},${k}` }, make("title"));
+      const target = make(
+        "path",
+        { d, class: "target", "data-edge": `${l},${j},${k}` },
+        make("title"),
+      );
       target.addEventListener("click", () => select({ kind: "weight", l, j, k }));
       parent.append(line, target);
       let label = null;
       if (labels) {
         const alone = "alone" in labels.dataset;
         const t = alone ? 0.5 : (radius + 22) / (x2 - x1);
-        label = make("text", { x: x1 + (x2 - x1) * t, y: y1 + (y2 - y1) * t + (alone ? -7 : 4), class: "weight" });
+        label = make("text", {
+          x: x1 + (x2 - x1) * t,
+          y: y1 + (y2 - y1) * t + (alone ? -7 : 4),
+          class: "weight",
+        });
         labels.append(label);
       }
       edges.push({ l, j, k, line, target, label });
@@ -161,7 +183,15 @@ const Drawing = (() => {
       const cut = name.length > 13 ? `${name.slice(0, 12)}…` : name;
       const label = make("text", { x, y: y - radius - 5, class: "name" }, cut);
       const target = make("text", { x: x + radius + 6, y: y + 4, class: "aim" });
-      const group = make("g", { class: "unit", "data-key": `n${l},${j}` }, label, circle, ring, value, error);
+      const group = make(
+        "g",
+        { class: "unit", "data-key": `n${l},${j}` },
+        label,
+        circle,
+        ring,
+        value,
+        error,
+      );
       if (l === model.last) group.append(target);
       button(group, "", () => select({ kind: "neuron", l, j }));
       svg.append(group);
@@ -176,14 +206,52 @@ const Drawing = (() => {
         const y = column.blockY + 16 + b * (rows * size + 22);
         const title = `${what === "a" ? "a" : "δ"} of all ${column.n.toLocaleString("en")}`;
         svg.append(make("text", { x: column.x, y: y - 5, class: "name" }, title));
-        const group = make("g", { class: "cells", "data-key": `c${l},${what}`, tabindex: 0, role: "slider", "aria-label": `${title} of layer ${l}`, "aria-valuemin": 0, "aria-valuemax": column.n - 1, "aria-valuenow": 0 });
-        group.append(make("rect", { x: x - 1, y: y - 1, width: across * size + 2, height: rows * size + 2, class: "frame" }));
+        const group = make("g", {
+          class: "cells",
+          "data-key": `c${l},${what}`,
+          tabindex: 0,
+          role: "slider",
+          "aria-label": `${title} of layer ${l}`,
+          "aria-valuemin": 0,
+          "aria-valuemax": column.n - 1,
+          "aria-valuenow": 0,
+        });
+        group.append(
+          make("rect", {
+            x: x - 1,
+            y: y - 1,
+            width: across * size + 2,
+            height: rows * size + 2,
+            class: "frame",
+          }),
+        );
         const rects = Array.from({ length: count }, (_, i) =>
-          group.appendChild(make("rect", { x: x + (i % across) * size, y: y + Math.floor(i / across) * size, width: size, height: size, class: "cell tinted" })),
+          group.appendChild(
+            make("rect", {
+              x: x + (i % across) * size,
+              y: y + Math.floor(i / across) * size,
+              width: size,
+              height: size,
+              class: "cell tinted",
+            }),
+          ),
         );
         const mark = make("rect", { width: size + 2, height: size + 2, class: "mark" });
         group.append(mark);
-        const block = { l, what, rects, group, mark, bucket, across, x, y, size, chosen: 0, strongest: [] };
+        const block = {
+          l,
+          what,
+          rects,
+          group,
+          mark,
+          bucket,
+          across,
+          x,
+          y,
+          size,
+          chosen: 0,
+          strongest: [],
+        };
         const pick = (i) => {
           block.chosen = Math.max(0, Math.min(count - 1, i));
           select({ kind: "neuron", l, j: block.strongest[block.chosen] });
@@ -193,7 +261,16 @@ const Drawing = (() => {
           if (i >= 0) pick(i);
         });
         group.addEventListener("keydown", (event) => {
-          const move = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across, Home: -count, End: count, Enter: 0, " ": 0 }[event.key];
+          const move = {
+            ArrowLeft: -1,
+            ArrowRight: 1,
+            ArrowUp: -across,
+            ArrowDown: across,
+            Home: -count,
+            End: count,
+            Enter: 0,
+            " ": 0,
+          }[event.key];
           if (move === undefined) return;
           event.preventDefault();
           event.stopPropagation();
@@ -204,13 +281,20 @@ const Drawing = (() => {
       });
     }
 
-    function drawCost(svg, width, height, lines) {
+    function drawCost(svg, width, lines) {
       const outputs = [...places[model.last].values()];
       const x = width - 34;
       const y = outputs.reduce((sum, [, at]) => sum + at, 0) / outputs.length;
-      for (const [x1, y1] of outputs) lines.append(make("path", { d: `M${x1} ${y1}L${x} ${y}`, class: "to-cost" }));
+      for (const [x1, y1] of outputs)
+        lines.append(make("path", { d: `M${x1} ${y1}L${x} ${y}`, class: "to-cost" }));
       const value = make("text", { x, y: y + 13, class: "value" });
-      const group = make("g", { class: "unit cost", "data-key": "cost" }, make("rect", { x: x - 32, y: y - 23, width: 64, height: 46, rx: 8 }), make("text", { x, y: y - 4, class: "symbol" }, "C"), value);
+      const group = make(
+        "g",
+        { class: "unit cost", "data-key": "cost" },
+        make("rect", { x: x - 32, y: y - 23, width: 64, height: 46, rx: 8 }),
+        make("text", { x, y: y - 4, class: "symbol" }, "C"),
+        value,
+      );
       button(group, "", () => select({ kind: "cost" }));
       svg.append(group);
       costNode = { group, value };
@@ -218,7 +302,10 @@ const Drawing = (() => {
 
     function touches(focus, l, j, k) {
       if (focus.kind === "weight") return focus.l === l && focus.j === j && focus.k === k;
-      return focus.kind === "neuron" && ((focus.l === l && focus.j === j) || (focus.l === l - 1 && focus.j === k));
+      return (
+        focus.kind === "neuron" &&
+        ((focus.l === l && focus.j === j) || (focus.l === l - 1 && focus.j === k))
+      );
     }
 
     function flow(active, l) {
@@ -253,7 +340,10 @@ const Drawing = (() => {
       const value = gradient ? model.slope(l, j, k) : weight;
       const share = tint(line, value, gradient ? scale.slope : scale.w);
       line.style.strokeWidth = (0.6 + 3.4 * share).toFixed(2);
-      line.setAttribute("class", `edge ${flow(active, l)}${touches(focus, l, j, k) ? " touched" : ""}`);
+      line.setAttribute(
+        "class",
+        `edge ${flow(active, l)}${touches(focus, l, j, k) ? " touched" : ""}`,
+      );
       target.classList.toggle("selected", focus.kind === "weight" && touches(focus, l, j, k));
       target.firstChild.textContent = `w ${j},${k} of layer ${l}: ${number(weight)}; ∂C/∂w ${number(model.slope(l, j, k))}`;
       if (label) label.textContent = short(value);
@@ -264,8 +354,10 @@ const Drawing = (() => {
       const pairs = [];
       if (focus.kind === "weight") pairs.push([focus.l, focus.j, focus.k]);
       if (focus.kind === "neuron") {
-        if (focus.l > 0) for (const k of places[focus.l - 1].keys()) pairs.push([focus.l, focus.j, k]);
-        if (focus.l < model.last) for (const q of places[focus.l + 1].keys()) pairs.push([focus.l + 1, q, focus.j]);
+        if (focus.l > 0)
+          for (const k of places[focus.l - 1].keys()) pairs.push([focus.l, focus.j, k]);
+        if (focus.l < model.last)
+          for (const q of places[focus.l + 1].keys()) pairs.push([focus.l + 1, q, focus.j]);
       }
       const drawn = ([l, j, k]) => places[l].has(j) && places[l - 1].has(k);
       const hidden = pairs.filter((pair) => !drawn(pair) && Number.isFinite(model.weight(...pair)));
@@ -273,13 +365,22 @@ const Drawing = (() => {
         ...hidden.map(([l, j, k]) => {
           const [[x1, y1], [x2, y2]] = [place(l - 1, k), place(l, j)];
           const line = make("path", { d: `M${x1} ${y1}L${x2} ${y2}`, class: "edge touched" });
-          line.style.strokeWidth = (0.6 + 3.4 * tint(line, model.weight(l, j, k), scale.w)).toFixed(2);
+          line.style.strokeWidth = (0.6 + 3.4 * tint(line, model.weight(l, j, k), scale.w)).toFixed(
+            2,
+          );
           return line;
         }),
       );
     }
 
-    function paintNeuron({ l, j, group, circle, ring, value, error, target, name }, view, scale, focus, active, known) {
+    function paintNeuron(
+      { l, j, group, circle, ring, value, error, target, name },
+      view,
+      scale,
+      focus,
+      active,
+      known,
+    ) {
       const here = active.layer === l;
       const hasA = known(l ? "a" : "input", l);
       const hasZ = l > 0 && known("z", l);
@@ -291,11 +392,18 @@ const Drawing = (() => {
       circle.classList.toggle("unknown", !hasA);
       value.textContent = hasA ? short(view.a[l][j]) : hasZ ? short(view.z[l - 1][j]) : "";
       value.classList.toggle("sum", hasZ && !hasA);
-      error.textContent = showsSlope ? `∂C/∂a ${short(view.dCda[l - 1][j])}` : hasError ? `δ ${short(view.delta[l - 1][j])}` : "";
+      error.textContent = showsSlope
+        ? `∂C/∂a ${short(view.dCda[l - 1][j])}`
+        : hasError
+          ? `δ ${short(view.delta[l - 1][j])}`
+          : "";
       target.textContent = `y ${short(view.y[j] ?? 0)}`;
       const selected = focus.kind === "neuron" && focus.l === l && focus.j === j;
       group.classList.toggle("selected", selected);
-      group.classList.toggle("active", here && ["z", "a", "dCda", "delta", "input"].includes(active.phase));
+      group.classList.toggle(
+        "active",
+        here && ["z", "a", "dCda", "delta", "input"].includes(active.phase),
+      );
       group.setAttribute("aria-pressed", selected);
       const parts = [`${l ? "Neuron" : "Input"} ${name}${l ? ` of layer ${l}` : ""}`];
       if (hasZ) parts.push(`z ${number(view.z[l - 1][j])}`);
@@ -316,7 +424,14 @@ const Drawing = (() => {
         block.strongest[i] = strongest;
         tint(rect, seen ? values[strongest] : 0, what === "a" ? scale.a : scale.delta);
       });
-      const chosen = focus.kind === "neuron" && focus.l === l ? focus.j : focus.kind === "weight" && focus.l === l ? focus.j : focus.kind === "weight" && focus.l === l + 1 ? focus.k : null;
+      const chosen =
+        focus.kind === "neuron" && focus.l === l
+          ? focus.j
+          : focus.kind === "weight" && focus.l === l
+            ? focus.j
+            : focus.kind === "weight" && focus.l === l + 1
+              ? focus.k
+              : null;
       mark.toggleAttribute("hidden", chosen === null);
       if (chosen === null) return;
       block.chosen = Math.floor(chosen / bucket);

@@ -6,12 +6,15 @@
 const Model = (() => {
   function decoded({ type, data }) {
     const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
-    const values = type === "float32" ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
+    const values =
+      type === "float32" ? new Float32Array(bytes.buffer) : new Float64Array(bytes.buffer);
     return Float64Array.from(values);
   }
 
   const rows = (values, width) =>
-    Array.from({ length: values.length / width }, (_, i) => values.subarray(i * width, (i + 1) * width));
+    Array.from({ length: values.length / width }, (_, i) =>
+      values.subarray(i * width, (i + 1) * width),
+    );
 
   // Cuts a flat vector into W^1, b^1, W^2, … of layers with these widths.
   function layers(values, sizes, hasBias) {
@@ -39,14 +42,23 @@ const Model = (() => {
   // The traces of an excerpt, in the form of Arithmetic.trace.
   function recorded({ traces, sizes }, net, samples) {
     const total = sizes.slice(1).reduce((sum, n) => sum + n, 0);
-    const values = Object.fromEntries(Object.entries(traces).map(([name, array]) => [name, rows(decoded(array), total)]));
+    const values = Object.fromEntries(
+      Object.entries(traces).map(([name, array]) => [name, rows(decoded(array), total)]),
+    );
     return samples.map(({ x, y }, i) => {
       const split = (name) => {
         let at = 0;
         return sizes.slice(1).map((n) => values[name][i].subarray(at, (at += n)));
       };
       const pass = { a: [x, ...split("a")], z: split("z") };
-      return { ...pass, y, cost: Arithmetic.cost(net, pass, y), gPrime: split("gPrime"), dCda: split("dCda"), delta: split("delta") };
+      return {
+        ...pass,
+        y,
+        cost: Arithmetic.cost(net, pass, y),
+        gPrime: split("gPrime"),
+        dCda: split("dCda"),
+        delta: split("delta"),
+      };
     });
   }
 
@@ -77,7 +89,8 @@ const Model = (() => {
     function view() {
       if (current) return current;
       const parts = numbers().map(traceOf);
-      const layers = (name) => parts[0][name].map((_, i) => mean(parts.map((part) => part[name][i])));
+      const layers = (name) =>
+        parts[0][name].map((_, i) => mean(parts.map((part) => part[name][i])));
       current = {
         a: layers("a"),
         z: layers("z"),
@@ -133,12 +146,17 @@ const Model = (() => {
       // ∂C/∂w_jk = δ_j a_k, the mean over the selection.
       slope(l, j, k) {
         const { parts } = view();
-        return parts.reduce((sum, { delta, a }) => sum + delta[l - 1][j] * a[l - 1][k], 0) / parts.length;
+        return (
+          parts.reduce((sum, { delta, a }) => sum + delta[l - 1][j] * a[l - 1][k], 0) / parts.length
+        );
       },
       // The cost of the selection after an update with this learning rate.
       costAfter(eta) {
         const there = Arithmetic.updated(net, gradient(), eta);
-        return Arithmetic.meanCost(there, numbers().map((i) => samples[i]));
+        return Arithmetic.meanCost(
+          there,
+          numbers().map((i) => samples[i]),
+        );
       },
       update(eta) {
         costs ??= [view().cost];

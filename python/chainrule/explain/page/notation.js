@@ -10,7 +10,8 @@ const Notation = (() => {
     const made = document.createElement(tag);
     for (const [name, value] of Object.entries(attributes)) {
       if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-      else if (value !== null && value !== false) made.setAttribute(name, value === true ? "" : value);
+      else if (value !== null && value !== false)
+        made.setAttribute(name, value === true ? "" : value);
     }
     made.append(...children.flat(Infinity));
     return made;
@@ -45,7 +46,19 @@ const Notation = (() => {
   // Prose in which `…` is a formula.
   const prose = (text) => text.split("`").map((part, i) => (i % 2 ? math(part) : part));
 
-  const SUPERSCRIPT = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+  const SUPERSCRIPT = {
+    "-": "⁻",
+    0: "⁰",
+    1: "¹",
+    2: "²",
+    3: "³",
+    4: "⁴",
+    5: "⁵",
+    6: "⁶",
+    7: "⁷",
+    8: "⁸",
+    9: "⁹",
+  };
 
   function special(value) {
     if (Number.isNaN(value)) return "NaN";
@@ -54,7 +67,9 @@ const Notation = (() => {
 
   function power(text) {
     const [digits, exponent] = text.split("e");
-    const raised = Number(exponent).toString().replace(/./g, (c) => SUPERSCRIPT[c]);
+    const raised = Number(exponent)
+      .toString()
+      .replace(/./g, (c) => SUPERSCRIPT[c]);
     return `${digits}×10${raised}`;
   }
 
@@ -76,7 +91,9 @@ const Notation = (() => {
       return value.toExponential(0).replace("e+", "e").replace(/-/g, "−");
     }
     const places = size < 9.995 ? (size < 0.9995 ? 3 : 2) : size < 99.95 ? 1 : 0;
-    return (Number(value.toFixed(places)) + 0).toFixed(Number.isInteger(value) ? 0 : places).replace("-", "−");
+    return (Number(value.toFixed(places)) + 0)
+      .toFixed(Number.isInteger(value) ? 0 : places)
+      .replace("-", "−");
   }
 
   return { element, math, prose, number, short };

@@ -12,20 +12,35 @@ const Page = (() => {
   const state = { focus: startingFocus(), step: steps.length - 1, timer: null };
   const drawing = Drawing.create(get("drawing"), model, select);
   const formulas = Formulas.create(get("formulas"), model, select, choose);
-  const descent = model.complete ? Descent.create(get("descent"), model, showAll, showNumbers) : null;
+  const descent = model.complete
+    ? Descent.create(get("descent"), model, showAll, showNumbers)
+    : null;
 
   // The weight of the first layer that matters most.
   function startingFocus() {
     const { a, delta } = model.view();
-    const strongest = (values, neurons) => neurons.reduce((best, i) => (Math.abs(values[i]) > Math.abs(values[best]) ? i : best));
-    return { kind: "weight", l: 1, j: strongest(delta[0], model.kept(1)), k: strongest(a[0], model.kept(0)) };
+    const strongest = (values, neurons) =>
+      neurons.reduce((best, i) => (Math.abs(values[i]) > Math.abs(values[best]) ? i : best));
+    return {
+      kind: "weight",
+      l: 1,
+      j: strongest(delta[0], model.kept(1)),
+      k: strongest(a[0], model.kept(0)),
+    };
   }
 
   function paint() {
-    const scale = drawing.paint({ focus: state.focus, active: steps[state.step], known: Steps.known(steps, state.step) });
+    const scale = drawing.paint({
+      focus: state.focus,
+      active: steps[state.step],
+      known: Steps.known(steps, state.step),
+    });
     legend(scale);
     const { math: formula, text } = steps[state.step];
-    get("caption").replaceChildren(element("div", { class: "formula" }, math(formula)), element("p", {}, prose(text)));
+    get("caption").replaceChildren(
+      element("div", { class: "formula" }, math(formula)),
+      element("p", {}, prose(text)),
+    );
     get("step").value = state.step;
     get("step").setAttribute("aria-valuetext", `step ${state.step + 1} of ${steps.length}`);
     for (const id of ["first", "back"]) get(id).disabled = state.step === 0;
@@ -44,7 +59,18 @@ const Page = (() => {
 
   function legend(scale) {
     const bar = (symbol, meaning, largest, ring) =>
-      element("div", { class: "scale" }, element("span", {}, prose(symbol), ` ${meaning}`), element("span", { class: "ends" }, number(-largest, 3), element("span", { class: ring ? "bar line" : "bar" }), number(largest, 3)));
+      element(
+        "div",
+        { class: "scale" },
+        element("span", {}, prose(symbol), ` ${meaning}`),
+        element(
+          "span",
+          { class: "ends" },
+          number(-largest, 3),
+          element("span", { class: ring ? "bar line" : "bar" }),
+          number(largest, 3),
+        ),
+      );
     get("legend").replaceChildren(
       bar("`a`", "activation (fill)", scale.a),
       bar("`δ`", "error (ring)", scale.delta, true),
@@ -84,10 +110,13 @@ const Page = (() => {
     if (state.step === steps.length - 1) go(0);
     playing(true);
     clearInterval(state.timer);
-    state.timer = setInterval(() => {
-      go(state.step + 1);
-      if (state.step === steps.length - 1) pause();
-    }, (1000 * SECONDS) / Number(get("speed").value));
+    state.timer = setInterval(
+      () => {
+        go(state.step + 1);
+        if (state.step === steps.length - 1) pause();
+      },
+      (1000 * SECONDS) / Number(get("speed").value),
+    );
     document.body.style.setProperty("--speed", get("speed").value);
   }
 
@@ -133,7 +162,8 @@ const Page = (() => {
     const origin = model.complete
       ? `Computed in this page in double precision, from the ${data.dtype} parameters of the network.`
       : "Numbers of the traced pass. The network is too large for this page to hold all of its weights: sums show those between some of its neurons.";
-    const part = left > 0 ? ` It holds the first ${model.samples.length} of ${data.n} samples.` : "";
+    const part =
+      left > 0 ? ` It holds the first ${model.samples.length} of ${data.n} samples.` : "";
     return `${origin}${part} Colours go by the square root of a number's share of the largest.`;
   }
 
@@ -145,8 +175,13 @@ const Page = (() => {
     if (model.samples.length > 1) {
       get("samples").hidden = false;
       const option = (value, text) => element("option", { value }, text);
-      get("sample").append(...model.samples.map((_, i) => option(i, `sample ${i}`)), option("mean", `mean of ${model.samples.length}`));
-      get("sample").addEventListener("change", (event) => choose(event.target.value === "mean" ? "mean" : Number(event.target.value)));
+      get("sample").append(
+        ...model.samples.map((_, i) => option(i, `sample ${i}`)),
+        option("mean", `mean of ${model.samples.length}`),
+      );
+      get("sample").addEventListener("change", (event) =>
+        choose(event.target.value === "mean" ? "mean" : Number(event.target.value)),
+      );
     }
     get("note").textContent = note();
     get("play").addEventListener("click", () => (state.timer ? pause() : play()));

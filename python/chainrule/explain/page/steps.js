@@ -6,7 +6,12 @@ const Steps = (() => {
     const { activations, loss } = net;
     const { g, slope, cost, dCda, fused } = data.formulas;
     const steps = [
-      { phase: "input", layer: 0, math: "a^0 = x", text: "Forward. The input is the activation of layer 0." },
+      {
+        phase: "input",
+        layer: 0,
+        math: "a^0 = x",
+        text: "Forward. The input is the activation of layer 0.",
+      },
     ];
     for (let l = 1; l <= last; l++) {
       const bias = data.bias ? ` + b^${l}` : "";
@@ -23,7 +28,12 @@ const Steps = (() => {
         text: `Layer ${l} is ${activations[l - 1]}: \`g(z_j) = ${g[l - 1]}\`.`,
       });
     }
-    steps.push({ phase: "cost", layer: last, math: `C = ${cost}`, text: `The cost, ${loss}, compares the outputs with the targets y.` });
+    steps.push({
+      phase: "cost",
+      layer: last,
+      math: `C = ${cost}`,
+      text: `The cost, ${loss}, compares the outputs with the targets y.`,
+    });
     for (let l = last; l >= 1; l--) {
       const name = activations[l - 1];
       const output = l === last;
