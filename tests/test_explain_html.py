@@ -107,7 +107,7 @@ def test_the_same_trace_gives_the_same_page(trace, path):
 @pytest.mark.parametrize(
     ("sizes", "samples", "largest"),
     [
-        ([784, 128, 10], 500, 800_000),
+        ([784, 128, 10], 500, 900_000),
         ([1000, 2000, 500], 100, 500_000),
         ([2, 3, 1], 10**5, 500_000),
     ],
