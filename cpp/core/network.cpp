@@ -141,6 +141,12 @@ void unflatten(const Layout& layout, const T* flat, T* buffer) {
 }
 
 template <class T>
+void predict_alone(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_stride,
+                   std::size_t rows, std::size_t tile, T* room) {
+  predict_rows(network, x, out, out_stride, rows, tile, room);
+}
+
+template <class T>
 int nonfinite_layer(const Network<T>& network) {
   int l = 0;
   for (const Layer& layer : network.layout.layers) {
@@ -164,6 +170,10 @@ template void flatten<float>(const Layout&, const float*, float*);
 template void flatten<double>(const Layout&, const double*, double*);
 template void unflatten<float>(const Layout&, const float*, float*);
 template void unflatten<double>(const Layout&, const double*, double*);
+template void predict_alone<float>(const Network<float>&, Rows<float>, float*, std::ptrdiff_t,
+                                   std::size_t, std::size_t, float*);
+template void predict_alone<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t,
+                                    std::size_t, std::size_t, double*);
 template int nonfinite_layer<float>(const Network<float>&);
 template int nonfinite_layer<double>(const Network<double>&);
 

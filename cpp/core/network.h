@@ -41,6 +41,16 @@ void flatten(const Layout& layout, const T* buffer, T* flat /*(n_parameters)*/);
 template <class T>
 void unflatten(const Layout& layout, const T* flat /*(n_parameters)*/, T* buffer);
 
+// The same on this thread alone, without an allocation: `tile` rows at a time go through all layers
+// in `room`, predict_room(network, tile) elements on a 64-byte boundary.
+template <class T>
+void predict_alone(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_stride,
+                   std::size_t rows, std::size_t tile, T* room);
+template <class T>
+std::size_t predict_room(const Network<T>& network, std::size_t tile) {
+  return 2 * tile * network.layout.max_stride;
+}
+
 // The first layer (from 1) with a parameter that is not finite; 0 where there is none.
 template <class T>
 int nonfinite_layer(const Network<T>& network);

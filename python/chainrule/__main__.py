@@ -6,6 +6,7 @@ import argparse
 import platform
 import sys
 from io import TextIOWrapper
+from pathlib import Path
 
 import numpy as np
 
@@ -28,7 +29,12 @@ def main() -> int:
     )
     bench = commands.add_parser("bench", help="compare with every peer that is installed")
     command.add_arguments(bench)
-    commands.add_parser("info", help="print versions, and what the core runs on")
+    info = commands.add_parser("info", help="print versions, and what the core runs on")
+    info.add_argument(
+        "--cmake",
+        action="store_true",
+        help="print the folder that CMake's chainrule_DIR has to name, for C++ programs",
+    )
     arguments = parser.parse_args()
     if arguments.command == "demo" and arguments.epochs < 1:
         demo.error(f"argument --epochs: must be at least 1, got {arguments.epochs}")
@@ -36,6 +42,9 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # ∂ and δ must not end a run on an old terminal
             stream.reconfigure(errors="replace")
+    if arguments.command == "info" and arguments.cmake:
+        print(Path(__file__).parent / "cmake")
+        return 0
     if arguments.command == "info":
         print(f"chainrule {__version__}, NumPy {np.__version__}, Python {sys.version.split()[0]}")
         print(platform.platform())

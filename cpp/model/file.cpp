@@ -1,0 +1,290 @@
+#include "model/file.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <utility>
+
+#include "chainrule/model.h"
+#include "model/json.h"
+#include "model/sha256.h"
+
+namespace chainrule {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "tensors are little-endian");
+
+constexpr std::size_t kMaxHeader = std::size_t{1} << 20;
+constexpr std::string_view kFormat = "chainrule 1";
+
+template <class Enum, std::size_t n>
+Enum named(const std::string_view (&names)[n], const std::string& name, std::string_view what) {
+  const auto found = std::find(std::begin(names), std::end(names), name);
+  if (found == std::end(names)) throw LoadError("its " + std::string(what) + " is unknown");
+  return static_cast<Enum>(found - std::begin(names));
+}
+
+std::uint64_t decimal(const std::string& text, const std::string& name) {
+  const bool digits =
+      !text.empty() && text.size() <= 20 &&
+      std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  std::uint64_t value = 0;
+  for (const char c : text) {
+    const auto digit = static_cast<std::uint64_t>(c - '0');
+    if (!digits || value > (~std::uint64_t{0} - digit) / 10)
+      throw LoadError("its " + name + " is no integer in [0, 2^64)");
+    value = value * 10 + digit;
+  }
+  if (!digits) throw LoadError("its " + name + " is no integer in [0, 2^64)");
+  return value;
+}
+
+Architecture parse_architecture(const std::string& text) {
+  constexpr std::string_view kWhat = "architecture";
+  const json::Value value = json::parse(text, kWhat);
+  const json::Object& object = value.object(kWhat);
+  Architecture result;
+  if (object.size() != 5) throw LoadError("its architecture does not have five entries");
+  for (const json::Value& size : json::member(object, "sizes", kWhat).array("sizes")) {
+    const std::uint64_t n = size.integer("sizes");
+    if (n == 0 || n > (~std::size_t{0} >> 1)) throw LoadError("its sizes are not possible");
+    result.sizes.push_back(static_cast<std::size_t>(n));
+  }
+  if (result.sizes.size() < 2) throw LoadError("its sizes are fewer than two");
+  result.loss = named<Loss>(kLossNames, json::member(object, "loss", kWhat).text("loss"), "loss");
+  for (const json::Value& name : json::member(object, "activations", kWhat).array("activations"))
+    result.activations.push_back(
+        named<Activation>(kActivationNames, name.text("activations"), "activation"));
+  if (result.activations.size() + 1 != result.sizes.size())
+    throw LoadError("it does not have one activation a layer");
+  const auto last = result.activations.end() - 1;
+  if (std::find(result.activations.begin(), last, Activation::softmax) != last)
+    throw LoadError("softmax is for the last layer only");
+  if (is_fused(result.loss) && *last != fused_output(result.loss))
+    throw LoadError("its loss needs another output activation");
+  const std::string& dtype = json::member(object, "dtype", kWhat).text("dtype");
+  if (dtype != "float32" && dtype != "float64") throw LoadError("its dtype is unknown");
+  result.is_double = dtype == "float64";
+  result.has_bias = json::member(object, "bias", kWhat).boolean("bias");
+  return result;
+}
+
+std::string write_architecture(const Architecture& architecture) {
+  const auto list = [](const auto& values, auto text_of) {
+    std::string text = "[";
+    for (const auto& value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
+    return text + "]";
+  };
+  const auto name_of = [](Activation g) {
+    return json::quoted(kActivationNames[static_cast<std::size_t>(g)]);
+  };
+  return "{\"sizes\": " +
+         list(architecture.sizes, [](std::size_t n) { return std::to_string(n); }) +
+         ", \"activations\": " + list(architecture.activations, name_of) +
+         ", \"loss\": " + json::quoted(kLossNames[static_cast<std::size_t>(architecture.loss)]) +
+         ", \"dtype\": " + (architecture.is_double ? "\"float64\"" : "\"float32\"") +
+         ", \"bias\": " + (architecture.has_bias ? "true" : "false") + "}";
+}
+
+struct Tensor {
+  std::string name;
+  std::vector<std::size_t> shape;
+  std::size_t size = 0;  // bytes
+};
+
+// In the order of the parameters. LoadError where the sizes have more bytes than can be addressed.
+std::vector<Tensor> tensors_of(const Architecture& architecture) {
+  constexpr std::size_t kMost = ~std::size_t{0} >> 1;
+  std::vector<Tensor> tensors;
+  std::size_t total = 0;
+  const auto add = [&](std::string name, std::vector<std::size_t> shape) {
+    std::size_t size = architecture.element_size();
+    for (const std::size_t n : shape) {
+      if (n > kMost / size) throw LoadError("its sizes are too large");
+      size *= n;
+    }
+    if (size > kMost - total) throw LoadError("its sizes are too large");
+    total += size;
+    tensors.push_back({std::move(name), std::move(shape), size});
+  };
+  for (std::size_t l = 1; l < architecture.sizes.size(); ++l) {
+    const std::string layer = "layers." + std::to_string(l);
+    add(layer + ".weight", {architecture.sizes[l], architecture.sizes[l - 1]});
+    if (architecture.has_bias) add(layer + ".bias", {architecture.sizes[l]});
+  }
+  return tensors;
+}
+
+using Metadata = std::vector<std::pair<std::string, std::string>>;
+
+// As Python's json.dumps.
+std::string dumps(const Metadata& metadata) {
+  std::string text = "{";
+  for (const auto& [name, value] : metadata)
+    text += (text.size() > 1 ? ", " : "") + json::quoted(name) + ": " + json::quoted(value);
+  return text + "}";
+}
+
+std::string digest(Metadata metadata, const std::vector<Tensor>& tensors,
+                   std::span<const std::span<const std::byte>> data) {
+  std::sort(metadata.begin(), metadata.end());
+  Sha256 sha;
+  sha.update(dumps(metadata));
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    sha.update(tensors[i].name);
+    sha.update(data[i]);
+  }
+  return sha.hex();
+}
+
+const std::string& find(const Metadata& metadata, std::string_view name) {
+  for (const auto& [key, value] : metadata)
+    if (key == name) return value;
+  throw LoadError("its metadata lack " + std::string(name));
+}
+
+std::pair<std::size_t, std::size_t> offsets_of(const json::Object& header, const Tensor& tensor,
+                                               bool is_double) {
+  const json::Object& entry = json::member(header, tensor.name, "header").object(tensor.name);
+  const auto refuse = [&] {
+    return LoadError("its tensor " + tensor.name + " is not as it must be");
+  };
+  const json::Array& shape = json::member(entry, "shape", tensor.name).array(tensor.name);
+  if (entry.size() != 3 || shape.size() != tensor.shape.size() ||
+      json::member(entry, "dtype", tensor.name).text("dtype") != (is_double ? "F64" : "F32"))
+    throw refuse();
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (shape[i].integer("shape") != tensor.shape[i]) throw refuse();
+  const json::Array& offsets = json::member(entry, "data_offsets", tensor.name).array(tensor.name);
+  if (offsets.size() != 2) throw refuse();
+  const std::uint64_t begin = offsets[0].integer("data_offsets");
+  const std::uint64_t end = offsets[1].integer("data_offsets");
+  if (end < begin || end - begin != tensor.size) throw refuse();
+  return {static_cast<std::size_t>(begin), static_cast<std::size_t>(end)};
+}
+
+}  // namespace
+
+ModelFile parse_model(std::span<const std::byte> bytes) {
+  std::uint64_t length = 0;
+  if (bytes.size() < sizeof length) throw LoadError("it ends within its header");
+  std::memcpy(&length, bytes.data(), sizeof length);
+  if (length > kMaxHeader) throw LoadError("its header has more than a megabyte");
+  if (length > bytes.size() - sizeof length) throw LoadError("it ends within its header");
+  const auto header_size = static_cast<std::size_t>(length);
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data() + sizeof length),
+                              header_size);
+  const std::span<const std::byte> data = bytes.subspan(sizeof length + header_size);
+
+  const json::Value value = json::parse(text, "header");
+  const json::Object& header = value.object("header");
+  Metadata metadata;
+  for (const auto& [name, entry] :
+       json::member(header, "__metadata__", "header").object("metadata"))
+    metadata.emplace_back(name, entry.text("metadata"));
+  if (find(metadata, "format") != kFormat)
+    throw LoadError("its format is not '" + std::string(kFormat) + "'");
+
+  ModelFile file;
+  file.seed = decimal(find(metadata, "seed"), "seed");
+  file.epoch = decimal(find(metadata, "epoch"), "epoch");
+  file.architecture = parse_architecture(find(metadata, "architecture"));
+  const std::vector<Tensor> tensors = tensors_of(file.architecture);
+  if (header.size() != tensors.size() + 1)
+    throw LoadError("it has other tensors than its architecture");
+  std::vector<std::pair<std::size_t, std::size_t>> places;
+  for (const Tensor& tensor : tensors) {
+    places.push_back(offsets_of(header, tensor, file.architecture.is_double));
+    if (places.back().second > data.size()) throw LoadError("it is shorter than its tensors");
+    file.tensors.push_back(data.subspan(places.back().first, tensor.size));
+  }
+  // End to end in some order: no holes, nothing shared, nothing after them.
+  std::sort(places.begin(), places.end());
+  std::size_t end = 0;
+  for (const auto& [first, last] : places) {
+    if (first != end) throw LoadError("its tensors do not lie end to end");
+    end = last;
+  }
+  if (end != data.size()) throw LoadError("it is longer than its tensors");
+
+  const std::string stated = find(metadata, "sha256");
+  std::erase_if(metadata, [](const auto& entry) { return entry.first == "sha256"; });
+  if (digest(metadata, tensors, file.tensors) != stated)
+    throw LoadError("its contents do not have the SHA-256 that it states: it is damaged");
+  return file;
+}
+
+std::string model_header(const ModelFile& file) {
+  const std::vector<Tensor> tensors = tensors_of(file.architecture);
+  Metadata metadata = {{"format", std::string(kFormat)},
+                       {"architecture", write_architecture(file.architecture)},
+                       {"seed", std::to_string(file.seed)},
+                       {"epoch", std::to_string(file.epoch)}};
+  metadata.emplace_back("sha256", digest(metadata, tensors, file.tensors));
+  std::string text = "{\"__metadata__\": " + dumps(metadata);
+  std::size_t begin = 0;
+  for (const Tensor& tensor : tensors) {
+    text += ", " + json::quoted(tensor.name) + ": {\"dtype\": ";
+    text += file.architecture.is_double ? "\"F64\"" : "\"F32\"";
+    text += ", \"shape\": [" + std::to_string(tensor.shape[0]);
+    if (tensor.shape.size() == 2) text += ", " + std::to_string(tensor.shape[1]);
+    text += "], \"data_offsets\": [" + std::to_string(begin) + ", " +
+            std::to_string(begin + tensor.size) + "]}";
+    begin += tensor.size;
+  }
+  text += "}";
+  text.append((8 - text.size() % 8) % 8, ' ');  // the tensors are aligned
+  const std::uint64_t length = text.size();
+  std::string head(sizeof length, '\0');
+  std::memcpy(head.data(), &length, sizeof length);
+  return head + text;
+}
+
+std::vector<std::byte> read_file(const std::string& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error))  // opening a pipe would wait for its writer
+    throw LoadError("'" + path + "' is no regular file, or not there");
+  std::ifstream in(path, std::ios::binary | std::ios::ate);
+  const std::streamoff size = in.tellg();
+  if (!in || size < 0) throw LoadError("'" + path + "' cannot be read");
+  std::vector<std::byte> bytes(static_cast<std::size_t>(size));
+  in.seekg(0);
+  in.read(reinterpret_cast<char*>(bytes.data()), size);
+  if (!in) throw LoadError("'" + path + "' cannot be read");
+  return bytes;
+}
+
+void replace_file(const std::string& path, std::span<const std::span<const std::byte>> parts) {
+  const auto fail = [&] { return std::runtime_error("'" + path + "' cannot be written"); };
+  std::array<char, 17> tag{};
+  std::random_device draw;
+  std::snprintf(tag.data(), tag.size(), "%08x%08x", draw(), draw());
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  const std::filesystem::path temporary =
+      folder / (".chainrule-" + std::string(tag.data()) + ".tmp");
+  std::error_code error;
+  {
+    std::ofstream out(temporary, std::ios::binary);
+    for (const std::span<const std::byte> part : parts)
+      out.write(reinterpret_cast<const char*>(part.data()),
+                static_cast<std::streamsize>(part.size()));
+    out.close();
+    if (!out) {
+      std::filesystem::remove(temporary, error);
+      throw fail();
+    }
+  }
+  std::filesystem::rename(temporary, path, error);
+  if (error) {
+    std::error_code ignored;
+    std::filesystem::remove(temporary, ignored);
+    throw fail();
+  }
+}
+
+}  // namespace chainrule

@@ -1,0 +1,43 @@
+// The files of networks: safetensors with the architecture in the metadata and a SHA-256 over
+// both. python/chainrule/files.py describes the format, and accepts and refuses the same files.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/activation.h"
+#include "core/loss.h"
+
+namespace chainrule {
+
+struct Architecture {
+  std::vector<std::size_t> sizes;
+  std::vector<Activation> activations;
+  Loss loss{};
+  bool is_double = false;
+  bool has_bias = true;
+
+  std::size_t element_size() const { return is_double ? 8 : 4; }
+};
+
+struct ModelFile {
+  Architecture architecture;
+  std::uint64_t seed = 0;
+  std::uint64_t epoch = 0;
+  std::vector<std::span<const std::byte>> tensors;  // in the order of the parameters
+};
+
+// A whole file; its tensors are parts of `bytes`. LoadError where it is not sound.
+ModelFile parse_model(std::span<const std::byte> bytes);
+
+// What stands before the tensors, in the order of the parameters, in a file that holds them.
+std::string model_header(const ModelFile& file);
+
+std::vector<std::byte> read_file(const std::string& path);
+// The old file stays until the new one is whole. std::runtime_error where it cannot be written.
+void replace_file(const std::string& path, std::span<const std::span<const std::byte>> parts);
+
+}  // namespace chainrule
