@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,12 +50,21 @@ copybutton_selector = "div:not(.highlight-text) > div.highlight > pre"
 def make_pictures(app: Sphinx) -> None:
     """Run the snippets of the pages that show pictures, which the snippets save."""
     for page in sorted(HERE.rglob("*.md")):
-        if "](/pictures/" in page.read_text(encoding="utf-8"):
+        if "pictures/" in page.read_text(encoding="utf-8"):
             subprocess.run(
                 [sys.executable, HERE / "pages.py", page, HERE / "pictures"],
                 env={**os.environ, "MPLBACKEND": "agg"},
                 check=True,
             )
+
+
+def copy_pages(app: Sphinx, error: Exception | None) -> None:
+    """Copy the pages that snippets save; Sphinx copies images alone."""
+    if error is None and app.builder.format == "html":
+        target = Path(app.outdir) / "pictures"
+        target.mkdir(exist_ok=True)
+        for page in (HERE / "pictures").glob("*.html"):
+            shutil.copy(page, target)
 
 
 def plain_signature(
@@ -77,5 +87,6 @@ def plain_bars(
 def setup(app: Sphinx) -> None:
     """Connect the functions above."""
     app.connect("builder-inited", make_pictures)
+    app.connect("build-finished", copy_pages)
     app.connect("autodoc-process-signature", plain_signature)
     app.connect("autodoc-process-docstring", plain_bars)
