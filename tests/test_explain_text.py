@@ -205,6 +205,14 @@ def test_the_errors_of_the_sum_are_printed_with_their_factors(worked_example):
         assert number in unfolded
 
 
+def test_a_numbered_neuron_is_named_in_every_formula(rng):
+    net = random_network(rng, [2, 3, 2], ["identity", "tanh"], "mse")
+    text = str(net.explain(rng.normal(size=2), rng.normal(size=2), 1, 0, 0))
+    unfolded = text[text.index("the error of neuron 0") :]
+    assert "1 - a_0²" in unfolded and "1 - a_1²" in unfolded
+    assert "_j" not in unfolded
+
+
 def test_signs_stand_in_one_column(deep):
     net, x, y = deep
     lines = str(net.explain(x, y, 1, 2, 0, depth=None)).splitlines()

@@ -142,7 +142,7 @@ def _named(formula: str, j: str) -> str:
     if j == "j":
         return formula
     formula = formula.replace("i = j ", f"i = {j} ").replace("_qj", f"_q,{j}")
-    return re.sub(r"_j\b", f"_{j}", formula)
+    return re.sub(r"_j(?![A-Za-z])", f"_{j}", formula)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
