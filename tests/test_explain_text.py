@@ -258,6 +258,7 @@ def test_a_notebook_shows_the_calculation(worked_example):
 
 
 def test_mathematics_is_escaped_and_has_subscripts():
+    assert mathematics("cross_entropy") == "cross_entropy"
     assert mathematics("w_jk a^12 < b_q,3") == "w<sub>jk</sub> a<sup>12</sup> &lt; b<sub>q,3</sub>"
 
 

@@ -418,6 +418,13 @@ def test_steps_go_forward_and_back_through_the_network(show, worked_example):
     assert page.step() == 12
 
 
+def test_a_derivative_by_a_layer_is_one_fraction(show, worked_example):
+    page = show(worked_example, [1.0], [1.0])
+    page.press(*[Keys.ARROW_LEFT] * 3)
+    fraction = page.find("#caption .fraction")
+    assert fraction.text.split() == ["∂C", "∂a1"]
+
+
 def test_arrow_keys_home_and_end_move_between_steps(show, worked_example):
     page = show(worked_example, [1.0], [1.0])
     assert page.step() == 12

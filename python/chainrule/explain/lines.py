@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What follows _ and ^ in print: w_jk, a^2.
-SCRIPT = re.compile(r"([_^])([A-Za-z0-9]+(?:,[0-9]+)?)")
+# What follows _ and ^ in print, after a symbol of one letter: w_jk, a^2, but not cross_entropy.
+SCRIPT = re.compile(r"(?<![A-Za-z]{2})([_^])([A-Za-z0-9]+(?:,[0-9]+)?)")
 
 # In the colours of the surrounding page, whichever they are, so that dark ones work too.
 STYLE = """<style>
@@ -53,10 +53,15 @@ def as_html(lines: Iterable[Line]) -> str:
 
 def _row(line: Line) -> str:
     if not line.right:
-        return f'<tr><td colspan="3">{mathematics(line.left)}</td></tr>' if line.left else ""
+        return _remark(line.left) if line.left else ""
     kind = ' class="result"' if line.result else ""
     cells = (line.left, line.sign, line.right)
     return f"<tr{kind}>{''.join(f'<td>{mathematics(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _remark(text: str) -> str:
+    tag = "td" if text.startswith(" ") else "th"  # what is not indented is a heading
+    return f'<tr><{tag} colspan="3">{mathematics(text)}</{tag}></tr>'
 
 
 def mathematics(text: str) -> str:

@@ -4,7 +4,7 @@
 
 const Notation = (() => {
   const TOKEN =
-    /∂(\w(?:_\{[^}]*\}|_\w+)?)\/∂(\w(?:_\{[^}]*\}|_\w+)?)|([_^])(?:\{([^}]*)\}|([\p{L}\d]+|-\d+))|(\p{L}+'?)|([^_^∂\p{L}]+|.)/gu;
+    /∂(\w(?:[_^](?:\{[^}]*\}|\w+))?)\/∂(\w(?:[_^](?:\{[^}]*\}|\w+))?)|([_^])(?:\{([^}]*)\}|([\p{L}\d]+|-\d+))|(\p{L}+'?)|([^_^∂\p{L}]+|.)/gu;
 
   function element(tag, attributes = {}, ...children) {
     const made = document.createElement(tag);
