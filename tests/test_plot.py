@@ -455,7 +455,9 @@ def test_large_data_are_sampled_in_bounded_number(rng):
     net = random_network(rng, [3, 4, 2], ["tanh", "identity"])
     x, y = rng.normal(size=(3000, 3)), rng.normal(size=(3000, 2))
     seen = []
-    twin = SimpleNamespace(trace=lambda a, b: seen.append((a, b)) or net.trace(a, b))
+    twin = SimpleNamespace(
+        sizes=net.sizes, trace=lambda a, b: seen.append((a, b)) or net.trace(a, b)
+    )
     panels = plot.distributions(twin, x, y, max_samples=500)
     ((used_x, used_y),) = seen
     rows = {tuple(row): i for i, row in enumerate(x)}
@@ -608,6 +610,22 @@ def test_a_picture_is_saved_as_png_and_pdf(name, problem, tmp_path):
         path = tmp_path / f"picture.{kind}"
         figure.savefig(path)
         assert path.read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if name != "learning_curves"])
+def test_what_is_no_network_is_refused(name, problem):
+    _, x, y = problem
+    estimator = SimpleNamespace(network_=problem[0])
+    with pytest.raises(TypeError, match=says("must be a Network", "SimpleNamespace", "network_")):
+        PICTURES[name](estimator, x, y)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("name", WHERE)
+def test_pictures_of_weights_and_layers_need_a_network_not_a_predictor(name, problem):
+    net, x, y = problem
+    with pytest.raises(TypeError, match=says("must be a Network, got Predictor")):
+        PICTURES[name](net.freeze(), x, y)
 
 
 def test_importing_plot_does_not_import_matplotlib():

@@ -9,6 +9,7 @@ import numpy as np
 from chainrule.arrays import as_batch, real_array, row_slices
 from chainrule.plot.canvas import (
     axes_or_new,
+    check_network,
     colours_of,
     count,
     markers_of,
@@ -78,6 +79,7 @@ def decision_boundary(
     ValueError
         If the network has not two inputs, or shapes, labels or numbers do not fit.
     """
+    check_network(network)
     if network.sizes[0] != 2:
         raise ValueError(
             f"a decision boundary needs a network of 2 inputs, this one has {network.sizes[0]}"

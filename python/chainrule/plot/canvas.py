@@ -72,6 +72,14 @@ def grid_of_axes(figure: FigureBase, rows: int, columns: int, **shared: Any) -> 
     return axes
 
 
+def check_network(network: object, method: str = "predict") -> None:
+    """Raise TypeError unless `network` has `method` (or attribute), as networks of ours have."""
+    if not hasattr(network, method) or not hasattr(network, "sizes"):
+        wanted = "Network or Predictor" if method == "predict" else "Network"
+        hint = ": pass its network_" if hasattr(network, "network_") else ""
+        raise TypeError(f"network must be a {wanted}, got {type(network).__name__}{hint}")
+
+
 def count(name: str, value: object) -> int:
     """Return `value` if it is an integer of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.arrays import as_batch
-from chainrule.plot.canvas import axes_or_new
+from chainrule.plot.canvas import axes_or_new, check_network
 from chainrule.plot.classes import (
     checked_names,
     number_of_classes,
@@ -73,6 +73,7 @@ def confusion_matrix(
         If shapes or labels do not fit the network, a target names no single class, or an output
         is not finite.
     """
+    check_network(network)
     x, y, _ = as_batch(x, y, None)
     n = number_of_classes(network)
     names = checked_names(class_names, n)

@@ -27,6 +27,9 @@ LABELS = {
     "seconds": ("Time", "training, seconds an epoch"),
 }
 
+# Quantities that are shown in percent.
+SHARES = ("accuracy", "balanced_accuracy", "top_k_accuracy")
+
 # Up to so many epochs, each is marked with a point.
 MARKED = 40
 
@@ -163,10 +166,10 @@ def _draw(
             zorder=1,
             label=f"{before}best epoch ({history.best_epoch})",
         )
-    title, y_label = LABELS.get(name, (name, name))
+    title, y_label = LABELS.get(name, (name.replace("_", " ").capitalize(), name))
     ax.set(title=title, xlabel="epoch", ylabel=y_label)
     ax.xaxis.set_major_locator(module("ticker").MaxNLocator(integer=True, min_n_ticks=1))
-    if name == "accuracy":
+    if name in SHARES:
         ax.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g}%")
     ax.grid(alpha=0.3)
     if not single or label:

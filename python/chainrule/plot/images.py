@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.plot.canvas import count, figure_or_new, grid_of_axes
+from chainrule.plot.canvas import check_network, count, figure_or_new, grid_of_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,6 +56,7 @@ def weight_images(
     ValueError, TypeError
         If the shape does not have n_0 numbers, or there is no such neuron.
     """
+    check_network(network, "weights")
     shape, w = _checked_shape(shape, network.sizes[0]), network.weights[0]
     chosen = _chosen(w, units, count("max_images", max_images))
     columns = math.ceil(math.sqrt(len(chosen)))

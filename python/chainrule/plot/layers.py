@@ -12,6 +12,7 @@ from chainrule.plot.canvas import (
     GREEN,
     ORANGE,
     VERMILLION,
+    check_network,
     count,
     figure_or_new,
     grid_of_axes,
@@ -100,6 +101,7 @@ def distributions(
     ndarray of Axes, of shape (4,)
         Activations, slopes, errors, gradients.
     """
+    check_network(network, "trace")
     x, y, _ = as_batch(x, y, None)
     if not len(x):
         raise ValueError("distributions need at least one sample")
