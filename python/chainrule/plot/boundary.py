@@ -15,6 +15,7 @@ from chainrule.plot.canvas import (
     markers_of,
     module,
     some_rows,
+    text_colour,
 )
 from chainrule.plot.classes import checked_names, predicted_classes, target_classes, threshold_of
 
@@ -228,7 +229,7 @@ def _draw_classes(
             [],
             color="none",
             marker="o",
-            markeredgecolor="black",
+            markeredgecolor=text_colour(ax),
             markeredgewidth=1.4,
             label=f"missed: {int(missed.sum())} of {len(missed)}",
         )

@@ -96,6 +96,12 @@ def some_rows(n: int, limit: int) -> NDArray[np.int64]:
     return np.sort(_core.permutation(0, 0, n)[:limit])
 
 
+def text_colour(ax: Axes) -> str:
+    """Return the colour of the text around `ax`, which is seen on its background, light or dark."""
+    colour: str = ax.xaxis.label.get_color()
+    return colour
+
+
 def colours_of(n: int) -> list[str]:
     """Return n colours; beyond the palette they repeat, and markers tell them apart."""
     return [PALETTE[i % len(PALETTE)] for i in range(n)]

@@ -18,6 +18,7 @@ from chainrule.plot.canvas import (
     grid_of_axes,
     module,
     some_rows,
+    text_colour,
 )
 
 if TYPE_CHECKING:
@@ -239,9 +240,10 @@ def _draw_marks(ax: Axes, marks: dict[int, NDArray[np.float64]]) -> None:
     """Draw the quantiles of each layer as two bars and a dot."""
     if marks:
         low, first, median, third, high = np.transpose(list(marks.values()))
-        ax.vlines(list(marks), low, high, color="0.2", linewidth=1)
-        ax.vlines(list(marks), first, third, color="0.2", linewidth=3.5)
-        ax.plot(list(marks), median, "o", color="white", ms=4, mec="0.2", zorder=3)
+        ink = text_colour(ax)
+        ax.vlines(list(marks), low, high, color=ink, linewidth=1)
+        ax.vlines(list(marks), first, third, color=ink, linewidth=3.5)
+        ax.plot(list(marks), median, "o", color=ax.get_facecolor(), ms=4, mec=ink, zorder=3)
 
 
 def _percent(part: int, whole: int) -> str:
