@@ -642,6 +642,15 @@ def test_numbers_that_are_not_finite_are_shown(show):
     page.find("#one").click()
 
 
+def test_a_probability_rounded_to_its_limit_is_explained(show):
+    net = cr.Network([1, 1], "sigmoid", "binary_cross_entropy", dtype="float64", seed=0)
+    net.biases[0][0] = 800.0
+    page = show(net, [0.0], [0.0])
+    page.click("[data-key='n1,0']")
+    assert "without a division, as (aj − yj)/nL" in page.find("#formulas").text
+    assert page.number("delta") == 1
+
+
 def test_titles_and_names_are_shown_as_they_are(show, exclusive_or):
     title, names = "</script><b>&amp;", ["<i>left</i>", 'a "right" one']
     page = show(*exclusive_or, title=title, input_names=names, output_names=["<&>"])

@@ -207,7 +207,13 @@ const Formulas = (() => {
           math(`${number(cost.value)} · ${wrapped(slope.value)}`),
           result(delta[l - 1][j], "delta"),
         ),
+        ...(formulas.fused && !Number.isFinite(cost.value) ? [rounded()] : []),
       ];
+    }
+
+    function rounded() {
+      const text = `\`a_j\` has been rounded to its limit, so that the product is 0 · ∞; \`δ_j\` was computed without a division, as \`${formulas.fused}\`.`;
+      return element("p", { class: "hint" }, prose(text));
     }
 
     function update(symbol, now, slope) {
@@ -439,14 +445,17 @@ const Formulas = (() => {
         equation("mean a_j", value(a[l][j], "a")),
         equation("mean δ_j", value(delta[l - 1][j], "delta")),
       ];
-      const slope = equation(
-        `∂C/∂${symbol}`,
-        math(isWeight ? "1/n Σ_i δ_j a_k" : "1/n Σ_i δ_j"),
-        sum(parts.length, [...parts.keys()], term, total),
-        math(`${number(total)} / ${parts.length}`),
-        result(gradient, "gradient"),
-      );
-      const slopes = kind !== "weight" && !bias ? [] : [slope, ...update(symbol, now, gradient)];
+      const product = isWeight ? "δ_j a_k" : "δ_j";
+      const slope = [
+        equation(`Σ_i ${product}`, sum(parts.length, [...parts.keys()], term, total), value(total)),
+        equation(
+          `∂C/∂${symbol}`,
+          math(`1/n Σ_i ${product}`),
+          math(`${number(total)} / ${parts.length}`),
+          result(gradient, "gradient"),
+        ),
+      ];
+      const slopes = !isWeight && !bias ? [] : [...slope, ...update(symbol, now, gradient)];
       return [
         title,
         ...ends,
