@@ -96,10 +96,9 @@ def some_rows(n: int, limit: int) -> NDArray[np.int64]:
     return np.sort(_core.permutation(0, 0, n)[:limit])
 
 
-def text_colour(ax: Axes) -> str:
+def text_colour(ax: Axes) -> Any:
     """Return the colour of the text around `ax`, which is seen on its background, light or dark."""
-    colour: str = ax.xaxis.label.get_color()
-    return colour
+    return ax.xaxis.label.get_color()
 
 
 def colours_of(n: int) -> list[str]:
