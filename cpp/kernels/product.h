@@ -58,10 +58,12 @@ struct Start {
   }
 };
 
+// What lies `ahead` elements beyond each row of b is fetched; 0 is kAhead rows.
 template <class T, int R, int N, bool ByColumn, class Finish>
 [[gnu::noinline]] void tile(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start,
-                            const Finish& finish, Size row, Size column) {
+                            const Finish& finish, Size row, Size column, Size ahead = 0) {
   constexpr Size width = kWidth<T>;
+  if (ahead == 0) ahead = kAhead * ldb;
   V<T> acc[R][N];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -71,7 +73,7 @@ template <class T, int R, int N, bool ByColumn, class Finish>
   }
   finish.template expect<R, N>(row, column);
   for (Size i = 0; i < length; ++i) {
-    if constexpr (R > 1) prefetch<T, N>(b + kAhead * ldb);
+    if constexpr (R > 1) prefetch<T, N>(b + ahead);
     if constexpr (ByColumn) __builtin_prefetch(a + kAhead * lda);
     V<T> bv[N];
 #pragma GCC unroll 16
@@ -117,13 +119,13 @@ CHAINRULE_INLINE void with_count(Size n, F f) {
 // stays in the cache. a, b and start begin at `row` and `column`.
 template <class T, int N, bool ByColumn, class Finish>
 void panel(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start, Size row,
-           Size rows, const Finish& finish, Size column) {
+           Size rows, const Finish& finish, Size column, Size ahead = 0) {
   constexpr int height = max_rows(N);
   const Parts blocks(rows, height);
   for (Size block = 0; block < blocks.count; ++block) {
     const Size size = blocks.size(block);
     with_count<height>(size, [&](auto r) {
-      tile<T, r, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column);
+      tile<T, r, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column, ahead);
     });
     a += size * (ByColumn ? 1 : lda);
     start = start.at(size, 0);
@@ -137,10 +139,11 @@ inline constexpr Size kCachedBytes = Size{512} << 10;
 inline constexpr Size kSmallBytes = Size{20} << 10;
 inline constexpr Size kFewRows = 4 * kTileRows;
 
-// Few rows wait for a large b: so many of its rows side by side are as many streams of whole pages.
+// Few rows wait for a large b: so many of its rows side by side are as many streams of whole pages,
+// and while one panel of them is in use the next one, which lies beside it, is fetched.
 inline constexpr Size kLargeBytes = Size{2} << 20;
 inline constexpr Size kStreamedRows = 32;
-inline constexpr Size kStreams = 16;
+inline constexpr Size kStreams = 32;
 
 // A panel of a wide b is one short stretch of each row, in another page every time. Where many rows
 // share it, it is copied first, so much of it that the copy stays in the second-level cache.
@@ -182,11 +185,13 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
   const int single = rows <= 8 ? max_vectors(static_cast<int>(rows)) : 0;
   const Parts panels(vectors, single > 2 ? single : max_vectors(kTileRows));
   Size depth = length;
+  bool streams = false;
   if constexpr (Finish::kResumes) {
     if (length * ldb * static_cast<Size>(sizeof(T)) > kLargeBytes) {
       if (rows > kStreamedRows)
         return packed_product<T>(a, lda, b, ldb, length, init, rows, vectors, finish);
       depth = kStreams;
+      streams = true;
     } else if (rows * length > cached) {
       depth = cached / (rows < 512 ? rows : 512);
     }
@@ -202,7 +207,7 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
         with_count<widest>(panels.size(p), [&](auto n) {
           panel<T, n, ByColumn>(a + (ByColumn ? row + i * lda : row * lda + i), lda,
                                 b + i * ldb + column, ldb, cuts.size(cut), start, row,
-                                blocks.size(block), finish, column);
+                                blocks.size(block), finish, column, streams ? n * width : 0);
         });
       }
     }
