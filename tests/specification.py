@@ -342,6 +342,11 @@ def decayed(g, w, weight_decay):
     return fma(decay, w, g) if decay else g
 
 
+def normal_or_zero(x):
+    T = type(x)
+    return T(0) if abs(x) < math.ldexp(1, T.least + T.digits - 1) else x
+
+
 @dataclass
 class SGD:
     learning_rate: float
@@ -358,7 +363,7 @@ class SGD:
         for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
             direction = g = decayed(g, w, self.weight_decay)
             if self.momentum:
-                direction = self.velocity[i] = fma(mu, self.velocity[i], g)
+                direction = self.velocity[i] = normal_or_zero(fma(mu, self.velocity[i], g))
             if self.nesterov:
                 direction = fma(mu, self.velocity[i], g)
             updated.append(fma(-eta, direction, w))
@@ -385,8 +390,8 @@ class Adam:
         for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
             g = decayed(g, w, self.weight_decay)
             m, v = self.moments[i]
-            m = fma(T(1 - beta1), g - m, m)
-            v = fma(T(1 - beta2) * g, g, T(beta2) * v)
+            m = normal_or_zero(fma(T(1 - beta1), g - m, m))
+            v = normal_or_zero(fma(T(1 - beta2) * g, g, T(beta2) * v))
             self.moments[i] = m, v
             updated.append(fma(step, m / (sqrt(v) / correction + self.eps), w))
         return updated

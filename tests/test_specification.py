@@ -390,6 +390,34 @@ def test_apply_follows(rng, rules, dtype):
     assert_specified(net.get_parameters(), twin.parameters())
 
 
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [
+        ("SGD", {"learning_rate": 0.5, "momentum": 0.5}),
+        ("SGD", {"learning_rate": 0.5, "momentum": 0.5, "nesterov": True}),
+        ("Adam", {"learning_rate": 0.5, "betas": (0.5, 0.5)}),
+    ],
+)
+def test_states_that_decay_below_the_normal_numbers_are_zero(rng, rule, options, dtype):
+    net, *_ = problem(rng, [2, 3, 1], "tanh", "mse", 1, dtype)
+    net.set_parameters(np.zeros(net.n_parameters))
+    ours, theirs, twin = (
+        getattr(cr, rule)(**options),
+        getattr(spec, rule)(**options),
+        specified(net),
+    )
+    tiny = float(np.finfo(dtype).tiny)
+    g = np.geomspace(tiny / 2, 64 * tiny**0.5, net.n_parameters) * rng.choice([-1, 1], 13)
+    for values in (g, g, *[0 * g] * 12):
+        w1, b1, w2, b2 = np.split(values.astype(dtype), [6, 9, 12])
+        net.apply(cr.Gradients(None, (w1.reshape(3, 2), w2.reshape(1, 3)), (b1, b2)), ours)
+        exact = [type(w)(float(v)) for w, v in zip(twin.parameters(), values, strict=True)]
+        twin.set_parameters(theirs.update(twin.parameters(), exact))
+        assert_specified(net.get_parameters(), twin.parameters())
+    buffers = [a for a in ours.state_dict().values() if isinstance(a, np.ndarray)]
+    assert all(np.all((a == 0) | (np.abs(a) >= tiny)) for a in buffers)
+
+
 @pytest.mark.parametrize("readable", [True, False])
 def test_a_batch_without_weight_moves_by_momentum_alone(rng, readable, dtype):
     net, x, y = problem(rng, [2, 3, 1], "tanh", "mse", 6, dtype)

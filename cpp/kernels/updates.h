@@ -16,6 +16,14 @@ CHAINRULE_INLINE V<T> decayed(V<T> g, V<T> w, T weight_decay) {
   return weight_decay == T(0) ? g : fma(splat<T>(weight_decay), w, g);
 }
 
+// x, or +0 where |x| is below the least normal number. What decays while its gradient is 0 would
+// become subnormal and stay so, a few of the least units large: an operation on such a number takes
+// some hundred cycles.
+template <class T>
+CHAINRULE_INLINE V<T> normal_or_zero(V<T> x) {
+  return abs<T>(x) < power_of_two<T>(1 - kBias<T>) ? V<T>{} : x;
+}
+
 // w = w - η g
 template <class T>
 void sgd(T* w, const T* g, Size n, T learning_rate, T weight_decay) {
@@ -33,7 +41,7 @@ void momentum(T* w, const T* g, T* velocity, Size n, T learning_rate, T mu, bool
   for (Size i = 0; i < n; i += kWidth<T>) {
     const V<T> wi = load<T>(w + i);
     const V<T> gi = decayed<T>(load<T>(g + i), wi, weight_decay);
-    const V<T> v = fma(splat<T>(mu), load<T>(velocity + i), gi);
+    const V<T> v = normal_or_zero<T>(fma(splat<T>(mu), load<T>(velocity + i), gi));
     store<T>(velocity + i, v);
     const V<T> direction = nesterov ? fma(splat<T>(mu), v, gi) : v;
     store<T>(w + i, fma(splat<T>(-learning_rate), direction, wi));
@@ -66,8 +74,8 @@ void adam(T* w, const T* g, T* m, T* v, Size n, const AdamConstants& c) {
     const V<T> wi = load<T>(w + i);
     const V<T> gi = decayed<T>(load<T>(g + i), wi, static_cast<T>(c.weight_decay));
     const V<T> m_old = load<T>(m + i);
-    const V<T> mi = fma(one_minus_beta1, gi - m_old, m_old);
-    const V<T> vi = fma(one_minus_beta2 * gi, gi, beta2 * load<T>(v + i));
+    const V<T> mi = normal_or_zero<T>(fma(one_minus_beta1, gi - m_old, m_old));
+    const V<T> vi = normal_or_zero<T>(fma(one_minus_beta2 * gi, gi, beta2 * load<T>(v + i)));
     store<T>(m + i, mi);
     store<T>(v + i, vi);
     store<T>(w + i, fma(step, mi / (divide_root<T>(sqrt(vi), correction, inverse) + eps), wi));
