@@ -67,6 +67,16 @@ def cases() -> Iterator[str]:
                 f"train {dtype} 40,33,10 tanh,{output} {loss} rows=50 "
                 "sgd batch=7 epochs=1 smoothing=0.1"
             )
+        for hidden in HIDDEN:
+            for batch in (1, 7):
+                yield (
+                    f"train {dtype} 9,33,7,10 {hidden},tanh,softmax cross_entropy rows=20 "
+                    f"sgd batch={batch} epochs=2 dropout=0.25,0.5"
+                )
+        yield (
+            f"train {dtype} 40,260,70,6 relu,gelu,softmax cross_entropy rows=290 "
+            "adam batch=290 epochs=1 smoothing=0.1 dropout=0,0.2"
+        )
 
 
 def digest(*arrays: Any) -> str:
@@ -124,17 +134,19 @@ def train(
     optimizer: str,
     batch: str,
     epochs: str,
-    smoothing: str = "smoothing=0",
+    *regularization: str,
 ) -> Iterator[str]:
     net, n = network(dtype, sizes, activations, loss), int(rows.removeprefix("rows="))
     labels = np.arange(n) % net.sizes[-1]
+    options = dict(option.split("=") for option in regularization)
     history = net.fit(
         uniform(n, net.sizes[0], dtype, 1),
         labels if loss == "cross_entropy" else np.eye(net.sizes[-1])[labels],
         batch_size=int(batch.removeprefix("batch=")),
         epochs=int(epochs.removeprefix("epochs=")),
         optimizer=OPTIMIZERS[optimizer](),
-        label_smoothing=float(smoothing.removeprefix("smoothing=")),
+        label_smoothing=float(options.get("smoothing", 0)),
+        dropout=[float(p) for p in options["dropout"].split(",")] if "dropout" in options else 0,
     )
     yield digest(net.get_parameters(), history.cost)
 

@@ -57,26 +57,41 @@ def parameters(net: Any) -> Parameters:
     return [[jnp.array(p, jnp.float64) for p in layer] for layer in zip(*columns, strict=True)]
 
 
-def forward(theta: Parameters, x: Any, activations: Sequence[str]) -> tuple[Any, Any]:
+def forward(
+    theta: Parameters, x: Any, activations: Sequence[str], factors: Sequence[Any] = ()
+) -> tuple[Any, Any]:
+    """z^L and a^L; `factors` are those of dropout, for the activations of each hidden layer."""
     a = z = x
-    for layer, name in zip(theta, activations, strict=True):
+    for i, (layer, name) in enumerate(zip(theta, activations, strict=True)):
         z = a @ layer[0].T + (layer[1] if len(layer) == 2 else 0.0)
-        a = ACTIVATIONS[name](z)
+        a = ACTIVATIONS[name](z) * (factors[i] if i < len(factors) else 1.0)
     return z, a
 
 
 def cost(
-    theta: Parameters, x: Any, y: Any, sample_weight: Any, activations: Sequence[str], loss: str
+    theta: Parameters,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    activations: Sequence[str],
+    loss: str,
+    factors: Sequence[Any] = (),
 ) -> Any:
-    z, a = forward(theta, x, activations)
+    z, a = forward(theta, x, activations, factors)
     return jnp.average(LOSSES[loss](z, a, y), weights=sample_weight)
 
 
 @partial(jax.jit, static_argnames=("activations", "loss"))
 def cost_and_gradients(
-    theta: Parameters, x: Any, y: Any, sample_weight: Any, activations: tuple[str, ...], loss: str
+    theta: Parameters,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    activations: tuple[str, ...],
+    loss: str,
+    factors: Sequence[Any] = (),
 ) -> tuple[Any, Parameters]:
-    return jax.value_and_grad(cost)(theta, x, y, sample_weight, activations, loss)
+    return jax.value_and_grad(cost)(theta, x, y, sample_weight, activations, loss, factors)
 
 
 @partial(jax.jit, static_argnames="activations")

@@ -122,6 +122,41 @@ def binary_cross_entropy(z: Array, y: Array) -> Array:
     return (softplus(z) - y * z).mean(axis=1)
 
 
+# --- dropout ----------------------------------------------------------------------------------
+
+#: Of dropout: for every hidden layer the factors of its activations, (n, n_l) or 1.
+Factors = Sequence[Any] | None
+
+LOW = np.uint64(0xFFFFFFFF)
+HALF = np.uint64(32)
+
+
+def philox(key: Sequence[Any], counter: Sequence[Any]) -> Array:
+    """Philox4x32-10 (Salmon et al., 2011) of broadcast words: the four results last."""
+    k0, k1 = (np.uint64(word) for word in key)
+    c0, c1, c2, c3 = (np.asarray(word, np.uint64) for word in counter)
+    for _ in range(10):
+        p, q = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (q >> HALF) ^ c1 ^ k0, q & LOW, (p >> HALF) ^ c3 ^ k1, p & LOW
+        k0, k1 = (k0 + np.uint64(0x9E3779B9)) & LOW, (k1 + np.uint64(0xBB67AE85)) & LOW
+    return np.stack(np.broadcast_arrays(c0, c1, c2, c3), axis=-1)
+
+
+def dropout_factors(
+    seed: int, epoch: int, samples: ArrayLike, layer: int, width: int, rate: float
+) -> Array:
+    """0 for the units that are left out, 1 / (1 - rate) for the others: (n, width).
+
+    `samples` are places in the epoch, the hidden `layer` counts from 1.
+    """
+    low, high = 2**32 - 1, 32
+    key = philox([seed & low, seed >> high], [layer, epoch & low, epoch >> high, 3])[:2]
+    places = np.asarray(samples, np.uint64)[:, None]
+    blocks = np.arange(-(-width // 4))
+    words = philox(key, [blocks, places & LOW, places >> HALF, 3]).reshape(len(places), -1)
+    return np.where(words[:, :width] < int(rate * 2**32), 0.0, 1 / (1 - rate))
+
+
 # --- the network ------------------------------------------------------------------------------
 
 
@@ -178,19 +213,22 @@ class Net:
             return np.eye(width)[y]
         return y.astype(np.float64).reshape(len(y), width)
 
-    def forward(self, x: ArrayLike) -> tuple[list[Array], list[Array]]:
+    def forward(self, x: ArrayLike, factors: Factors = None) -> tuple[list[Array], list[Array]]:
+        """a and z of every layer; a of a hidden layer times its factors of dropout, if any."""
         a, z = [np.asarray(x, np.float64)], []
         for i, (w, name) in enumerate(zip(self.weights, self.activations, strict=True)):
             z.append(a[-1] @ w.T + (self.biases[i] if self.biases else 0.0))
             a.append(ACTIVATIONS[name][0](z[-1]))
+            if factors is not None and i < len(factors):
+                a[-1] = a[-1] * factors[i]
         return a, z
 
     def predict(self, x: ArrayLike) -> Array:
         return self.forward(x)[0][-1]
 
-    def costs(self, x: ArrayLike, y: ArrayLike) -> Array:
+    def costs(self, x: ArrayLike, y: ArrayLike, factors: Factors = None) -> Array:
         """C of every sample on its own."""
-        a, z = self.forward(x)
+        a, z = self.forward(x, factors)
         y = self.targets(y)
         if self.loss == "cross_entropy":
             return cross_entropy(z[-1], y)
@@ -198,8 +236,14 @@ class Net:
             return binary_cross_entropy(z[-1], y)
         return LOSSES[self.loss][0](a[-1], y)
 
-    def cost(self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
-        return float(np.average(self.costs(x, y), weights=sample_weight))
+    def cost(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        factors: Factors = None,
+    ) -> float:
+        return float(np.average(self.costs(x, y, factors), weights=sample_weight))
 
     def output_delta(self, a: Array, z: Array, y: Array) -> Array:
         """delta^L of every row, fused where the loss asks for it."""
@@ -216,11 +260,13 @@ class Net:
             return a * (dC_da - (dC_da * a).sum(axis=1, keepdims=True))
         return dC_da * ACTIVATIONS[name][1](z)
 
-    def backward(self, a: list[Array], z: list[Array], delta: Array) -> list[Array]:
+    def backward(
+        self, a: list[Array], z: list[Array], delta: Array, factors: Factors = None
+    ) -> list[Array]:
         """delta^1 .. delta^L of every row, from delta^L."""
         deltas = [delta]
         for i in range(len(self.weights) - 1, 0, -1):
-            dC_da = deltas[0] @ self.weights[i]
+            dC_da = deltas[0] @ self.weights[i] * (1.0 if factors is None else factors[i - 1])
             deltas.insert(0, self.through_activation(i - 1, z[i - 1], a[i], dC_da))
         return deltas
 
@@ -231,13 +277,17 @@ class Net:
         return Gradients(None, weights, [d.sum(axis=0) for d in scaled] if self.biases else [])
 
     def gradients(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        factors: Factors = None,
     ) -> Gradients:
-        a, z = self.forward(x)
-        deltas = self.backward(a, z, self.output_delta(a[-1], z[-1], self.targets(y)))
+        a, z = self.forward(x, factors)
+        deltas = self.backward(a, z, self.output_delta(a[-1], z[-1], self.targets(y)), factors)
         w = np.ones(len(a[0])) if sample_weight is None else np.asarray(sample_weight, float)
         result = self.sums(a, deltas, w / w.sum())
-        result.cost = self.cost(x, y, sample_weight)
+        result.cost = self.cost(x, y, sample_weight, factors)
         return result
 
     def vjp(self, x: ArrayLike, dC_da: ArrayLike) -> tuple[Gradients, Array]:
@@ -314,12 +364,23 @@ def interleave(gradients: Any) -> list[Array]:
     return [g for pair in zip(weights, biases, strict=True) for g in pair]
 
 
-def descend(net: Net, rule: SGD | Adam, x: Array, y: Array, batch: int, order: Array) -> float:
-    """One epoch of descent over the rows in `order`; the mean of the costs before each update."""
+def descend(
+    net: Net,
+    rule: SGD | Adam,
+    x: Array,
+    y: Array,
+    batch: int,
+    order: Array,
+    factors: Callable[[Array], Factors] = lambda places: None,
+) -> float:
+    """One epoch of descent over the rows in `order`; the mean of the costs before each update.
+
+    `factors` gives those of dropout for places in the epoch.
+    """
     total = 0.0
     for start in range(0, len(order), batch):
         rows = order[start : start + batch]
-        g = net.gradients(x[rows], y[rows])
+        g = net.gradients(x[rows], y[rows], factors=factors(np.arange(start, start + len(rows))))
         assert g.cost is not None
         total += g.cost * len(rows)
         rule.step(net.parameters, interleave(g))

@@ -7,8 +7,8 @@ is the weight to neuron j from neuron k. Sums over samples and hyperparameters a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from itertools import count
+from dataclasses import dataclass, field, replace
+from itertools import count, islice
 from typing import Any
 
 from specification_functions import (
@@ -249,20 +249,24 @@ def affine_transposed(w, delta):
     return result
 
 
-def forward(net, x):
-    """([a^0 ... a^L], [z^1 ... z^L])."""
-    a, z = [x], []
-    for layer in net.layers:
-        z.append(affine(layer, a[-1]))
+def times(v, factors):
+    return v if factors is None else [v_j * f_j for v_j, f_j in zip(v, factors, strict=True)]
+
+
+def forward(net, x, factors=None):
+    """([a^0 ... a^L], [z^1 ... z^L]), with the factors f^l of dropout by layer."""
+    a, z, factors = [x], [], factors or {}
+    for i, layer in enumerate(net.layers):
+        z.append(affine(layer, times(a[i], factors.get(i))))
         a.append(activate(layer.g, z[-1]))
     return a, z
 
 
-def backward(net, a, z, delta):
+def backward(net, a, z, delta, factors=None):
     """[δ^1 ... δ^L] from δ^L."""
-    deltas = [delta]
+    deltas, factors = [delta], factors or {}
     for i in range(len(net.layers) - 1, 0, -1):
-        d = affine_transposed(net.layers[i].w, deltas[0])
+        d = times(affine_transposed(net.layers[i].w, deltas[0]), factors.get(i))
         deltas.insert(0, times_derivative(net.layers[i - 1].g, d, z[i - 1], a[i]))
     return deltas
 
@@ -305,18 +309,20 @@ def predict(net, x):
     return [forward(net, net.sample(row))[0][-1] for row in x]
 
 
-def mean_gradient(net, x, y, weights=None, smoothing=0.0):
+def mean_gradient(net, x, y, weights=None, smoothing=0.0, dropout=None):
     """(C, its gradient in the order of the parameters)."""
     weights = [1.0] * len(x) if weights is None else weights
     total = running_sum(weights)
     costs, passes = [], []
-    for row, target, weight in zip(x, y, weights, strict=True):
-        a, z = forward(net, net.sample(row))
+    for i, (row, target, weight) in enumerate(zip(x, y, weights, strict=True)):
+        factors = dropout.factors(net, i) if dropout else {}
+        a, z = forward(net, net.sample(row), factors)
         scale = net.T(weight / total if total else 0)
         target = smoothed(net.loss, net.target(target), smoothing)
         cost, delta = output_error(net, z[-1], a[-1], target, scale)
         costs.append(weight * float(cost))
-        passes.append((a, backward(net, a, z, delta)))
+        inputs = [times(a_l, factors.get(layer)) for layer, a_l in enumerate(a)]
+        passes.append((inputs, backward(net, a, z, delta, factors)))
     (cost,) = in_chunks(costs, lambda chunk: [running_sum(chunk)])
     gradient = in_chunks(passes, lambda chunk: gradient_sums(net, chunk))
     return (cost / total if total else cost), gradient
@@ -404,7 +410,7 @@ def train_step(net, rule, x, y, weights=None, **regularization):
     return cost
 
 
-def train_epoch(net, rule, x, y, batch_size, order, weights=None, **regularization):
+def train_epoch(net, rule, x, y, batch_size, order, weights=None, smoothing=0.0, dropout=None):
     """The updates of one epoch over the samples in `order`; its entry in History.cost."""
     weights = [1.0] * len(x) if weights is None else weights
     total = total_weight = 0.0
@@ -412,14 +418,16 @@ def train_epoch(net, rule, x, y, batch_size, order, weights=None, **regularizati
         batch = order[start : start + batch_size]
         rows = ([values[i] for i in batch] for values in (x, y, weights))
         weight = running_sum(weights[i] for i in batch)
-        total += train_step(net, rule, *rows, **regularization) * weight
+        if dropout:
+            dropout = replace(dropout, first_sample=start)
+        total += train_step(net, rule, *rows, smoothing=smoothing, dropout=dropout) * weight
         total_weight += weight
     return total / total_weight
 
 
 # --- random numbers ---------------------------------------------------------------------------
 
-INITIALIZE, SHUFFLE = 1, 2
+INITIALIZE, SHUFFLE, DROPOUT = 1, 2, 3
 MASK32, MASK64 = 2**32 - 1, 2**64 - 1
 
 
@@ -473,6 +481,32 @@ def permutation(seed, epoch, n):
         j = below(stream, i + 1)
         order[i], order[j] = order[j], order[i]
     return order
+
+
+@dataclass
+class Dropout:
+    rates: list[float]  # of the hidden layers
+    seed: int
+    epoch: int
+    first_sample: int = 0  # samples of the epoch before these
+
+    def factors(self, net, sample):
+        """f^l by layer: 0 for the units that are left out, 1 / (1 - p) for the others."""
+        result = {}
+        for layer, p in enumerate(self.rates, start=1):
+            if p:
+                drawn = islice(self.words(layer, sample), len(net.layers[layer - 1].w))
+                kept = net.T(1 / (1 - p))
+                result[layer] = [net.T(0) if word < int(p * 2**32) else kept for word in drawn]
+        return result
+
+    def words(self, layer, sample):
+        """One of 32 bits for each unit, from a seed that the layer has in this epoch."""
+        counter = (layer, self.epoch & MASK32, self.epoch >> 32, DROPOUT)
+        low, high, *_ = philox4x32((self.seed & MASK32, self.seed >> 32), counter)
+        for word in words(low | high << 32, DROPOUT, self.first_sample + sample):
+            yield word & MASK32
+            yield word >> 32
 
 
 #: name: (how numbers are drawn, their limit or deviation from fan_in and fan_out)

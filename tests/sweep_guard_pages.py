@@ -83,6 +83,8 @@ def losses() -> Cases:
             for call in (net.cost, net.gradients):
                 case = f"{call.__name__} {dtype} {loss} {n_out} {n} {end}"
                 yield case, partial(call, x, y, w)
+                if loss in FUSED:
+                    yield f"{case} smoothed", partial(call, x, y, w, label_smoothing=0.1)
 
 
 def training() -> Cases:
@@ -149,6 +151,9 @@ def teams() -> Cases:
         calls = {
             "predict": partial(net.predict, x, out, threads=2),
             "fit": partial(net.fit, x, y, learning_rate=0.0, batch_size=None, threads=2),
+            "fit with dropout": partial(
+                net.fit, x, y, learning_rate=0.0, batch_size=None, threads=2, dropout=0.5
+            ),
             **{name: partial(call, net, x, y, w) for name, call in TRAINING.items()},
         }
         for name, call in calls.items():

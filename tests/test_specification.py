@@ -215,6 +215,58 @@ def test_fit_with_smoothed_labels(rng, batch_size, dtype):
     assert_specified(net.get_parameters(), twin.parameters())
 
 
+@pytest.mark.parametrize("hidden", ["sigmoid", "relu", "gelu", "identity"])
+@pytest.mark.parametrize("batch_size", [1, 3, None])
+def test_fit_with_dropout(rng, rules, hidden, batch_size, dtype):
+    net, x, y = problem(rng, [3, 19, 5, 4], [hidden, "tanh", "softmax"], "mse", 5, dtype)
+    (ours, theirs), twin = rules, specified(net)
+    history = net.fit(
+        x, y, epochs=2, batch_size=batch_size, optimizer=ours, dropout=[0.3, 0.6], shuffle=False
+    )
+    costs = []
+    for epoch in range(2):
+        dropout = spec.Dropout([0.3, 0.6], net.seed, epoch)
+        costs.append(
+            spec.train_epoch(
+                twin, theirs, x.tolist(), y.tolist(), batch_size or 5, range(5), dropout=dropout
+            )
+        )
+    assert history.cost == costs
+    assert_specified(net.get_parameters(), twin.parameters())
+
+
+@pytest.mark.parametrize("rates", [[0.5, 0], [0, 0.5], [1e-12, 1 - 2.0**-40]])
+def test_dropout_of_one_layer_and_at_the_ends_of_its_range(rng, rates, dtype):
+    net, x, y = problem(rng, [2, 4, 4, 2], "tanh", "sse", 3, dtype)
+    twin, dropout = specified(net), spec.Dropout(rates, net.seed, 0)
+    history = net.fit(x, y, batch_size=None, learning_rate=1e-3, dropout=rates)
+    costs = spec.train_step(twin, spec.SGD(1e-3), x.tolist(), y.tolist(), dropout=dropout)
+    assert history.cost == [costs]
+    assert_specified(net.get_parameters(), twin.parameters())
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_dropout_of_every_width_and_in_two_chunks(rng, width, dtype):
+    net, x, y = problem(rng, [1, width, 1], ["tanh", "identity"], "mse", 258, dtype)
+    twin, dropout = specified(net), spec.Dropout([0.4], net.seed, 0)
+    history = net.fit(x, y, batch_size=None, learning_rate=0.1, dropout=0.4)
+    cost = spec.train_step(twin, spec.SGD(0.1), x.tolist(), y.tolist(), dropout=dropout)
+    assert history.cost == [cost]
+    assert_specified(net.get_parameters(), twin.parameters())
+
+
+@pytest.mark.parametrize("seed", [0, 2**32 + 5, 2**64 - 1])
+@pytest.mark.parametrize("first", [0, 2**32 - 1, 2**40])
+def test_dropout_of_any_seed_epoch_and_sample(rng, seed, first, dtype):
+    net, x, y = problem(rng, [2, 5, 2], "tanh", "sse", 3, dtype)
+    for epoch in (1, 2**33 + 1):
+        twin = specified(net)
+        dropout = spec.Dropout([0.5], seed, epoch, first)
+        spec.train_step(twin, spec.SGD(0.1), x.tolist(), y.tolist(), dropout=dropout)
+        net._step(x, y, None, None, 0.1, dropout=([0.5], seed, epoch, first))
+        assert_specified(net.get_parameters(), twin.parameters())
+
+
 @pytest.mark.parametrize("rows", [256, 257, 600])
 def test_chunks_of_256_samples(rng, rows, dtype):
     net, x, y = problem(rng, [1, 2, 1], ["relu", "identity"], "mse", rows, dtype)

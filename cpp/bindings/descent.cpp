@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -227,11 +228,31 @@ void set_state(OptimizerState& state, std::uint64_t step, const py::dict& vector
   });
 }
 
+// (rates of the hidden layers, seed, epoch, samples of the epoch before these), or None.
+using DropoutArgument =
+    std::optional<std::tuple<std::vector<double>, std::uint64_t, std::uint64_t, std::uint64_t>>;
+
+// `argument` must outlive the result.
+Dropout view_dropout(const DropoutArgument& argument, const Layout& layout) {
+  if (!argument) return {};
+  const auto& [rates, seed, epoch, first_sample] = *argument;
+  if (rates.size() != layout.layers.size() - 1)
+    throw py::value_error(std::to_string(rates.size()) + " rates of dropout for " +
+                          std::to_string(layout.layers.size() - 1) + " hidden layers");
+  for (const double rate : rates)
+    if (!(rate >= 0 && rate < 1))
+      throw py::value_error("a rate of dropout is " + std::to_string(rate) +
+                            ", expected a number in [0, 1)");
+  return {rates, seed, epoch, first_sample};
+}
+
 // One update: (the batch's cost before it, the layer with non-finite numbers or 0). Without a state
 // it is plain descent, which remembers nothing.
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                const py::object& weight, OptimizerState* state, double learning_rate,
-               std::optional<int> threads, Position* position, const py::object& label_smoothing) {
+               std::optional<int> threads, Position* position, const py::object& label_smoothing,
+               const DropoutArgument& dropout_argument) {
+  const Dropout dropout = view_dropout(dropout_argument, handle.layout());
   Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
   batch.smooth(handle, label_smoothing);
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
@@ -249,7 +270,7 @@ py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
     EpochResult result;
     write_network(handle, batch.work, [&] {
       result = train_epoch(typed.network, *workspace, optimizer, batch.samples, rows,
-                           &learning_rate, 1, team, {});
+                           &learning_rate, 1, team, {}, {}, dropout);
     });
     typed.spare = std::move(workspace);
     if (position != nullptr) {
@@ -369,7 +390,8 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
                 const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
                 OptimizerState& state, const py::object& learning_rates, std::optional<int> threads,
                 const py::object& callback, Position* given_position,
-                const py::object& label_smoothing) {
+                const py::object& label_smoothing, const DropoutArgument& dropout_argument) {
+  const Dropout dropout = view_dropout(dropout_argument, handle.layout());
   if (batch_size < 1)
     throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
   Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight), false);
@@ -409,7 +431,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
       }
       trainer.begin();
       result = train_epoch(typed.network, *workspace, optimizer, batch.samples, size, rate, n_rates,
-                           team, {&EpochPoll::stop, &poll, &EpochPoll::due}, position);
+                           team, {&EpochPoll::stop, &poll, &EpochPoll::due}, position, dropout);
       trainer.end();
     }
     typed.spare = std::move(workspace);
@@ -520,6 +542,7 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
       .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
            py::arg("position") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
+           py::arg("dropout") = py::none(),
            "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
            "Moves `position` on.")
       .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
@@ -529,6 +552,7 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
            py::arg("position") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
+           py::arg("dropout") = py::none(),
            "The updates of an epoch from `position` on, which moves with them, also where an "
            "exception ends it: (cost, steps done, layer with non-finite numbers or 0).")
       .def(

@@ -29,7 +29,8 @@ Chunk<T> Backpropagation<T>::chunk(const Samples& samples, std::size_t begin, st
   const Layout& layout = network_.layout;
   return {at, count, place(samples.x, false, ws_.x, layout.input_stride),
           place(samples.y.matrix, samples.y.labels || samples.y.label_smoothing != 0, ws_.y,
-                layout.layers.back().stride)};
+                layout.layers.back().stride),
+          begin};
 }
 
 template <class T>
@@ -81,6 +82,11 @@ void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::
       k.affine(z + first, stride, a, lda, network_.weights(layer) + first, to_size(layer.ld),
                b != nullptr ? b + first : nullptr, n, to_size(layer.n_in), n_out);
       if (!whole) k.activate(layer.activation, out + first, stride, z + first, stride, n, n_out);
+      if (drops(l))
+        k.drop(row(ws_.dropped[l].a, layer.stride, at) + first,
+               row(ws_.dropped[l].factor, layer.stride, at) + first, out + first, stride,
+               dropout_.mask(l, chunk.first_sample + begin),
+               static_cast<T>(1 / (1 - dropout_.rate(l))), to_size(first), n, n_out);
     }
     team.barrier();
     if (whole) {
@@ -88,7 +94,7 @@ void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::
         k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
       team.barrier();
     }
-    a = out;
+    a = row(activations(l), layer.stride, at);
     lda = stride;
   }
 }
@@ -140,6 +146,9 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
       k.affine_transposed(d, below, row(views.delta, layer.stride, at), to_size(layer.stride),
                           network_.weights(layer) + first * layer.ld, to_size(layer.ld), n, n_in,
                           to_size(layer.n_out));
+      if (l > 0 && drops(l - 1))
+        k.multiply(d, row(ws_.dropped[l - 1].factor, views.input_stride, at) + first, below, n,
+                   n_in);
       if (l > 0)
         k.multiply_derivative(layout.layers[l - 1].activation, d, below,
                               row(ws_.layers[l - 1].z, views.input_stride, at) + first, below,
@@ -177,7 +186,7 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
     if (layout.has_bias && team.rank == team.size - 1)
       k.bias_gradient(mode, parameters + layer.bias, sums + layer.bias, delta, stride, samples,
                       to_size(layer.n_out), learning_rate);
-    a = row(views.a, layer.stride, chunk.first);
+    a = row(activations(l), layer.stride, chunk.first);
     lda = stride;
   }
 }

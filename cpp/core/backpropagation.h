@@ -9,6 +9,7 @@
 #pragma once
 
 #include "core/data.h"
+#include "core/dropout.h"
 #include "core/network.h"
 #include "core/parallel.h"
 #include "core/workspace.h"
@@ -26,13 +27,16 @@ struct Chunk {
   std::size_t count = 0;
   Rows<T> x;
   Rows<T> y;
+  std::size_t first_sample = 0;  // in the order of the samples
 };
 
 template <class T>
 class Backpropagation {
  public:
-  Backpropagation(const Network<T>& network, Workspace<T>& workspace)
-      : network_(network), ws_(workspace) {}
+  Backpropagation(const Network<T>& network, Workspace<T>& workspace, const Dropout& dropout = {})
+      : network_(network), ws_(workspace), dropout_(dropout) {
+    if (!dropout_.rates.empty()) ws_.make_dropped(network_.layout);
+  }
 
   // The chunk at row `at` of the workspace made of the samples [begin, begin + count): arrays
   // that the kernels can read are used where they lie, others by load().
@@ -64,9 +68,13 @@ class Backpropagation {
 
  private:
   T* row(T* view, std::size_t stride, std::size_t r) const { return view + r * stride; }
+  bool drops(std::size_t l) const { return dropout_.rate(l) > 0; }
+  // What the layer above layer l reads.
+  T* activations(std::size_t l) const { return drops(l) ? ws_.dropped[l].a : ws_.layers[l].a; }
 
   const Network<T>& network_;
   Workspace<T>& ws_;
+  Dropout dropout_;
 };
 
 }  // namespace chainrule

@@ -14,7 +14,7 @@ using PhiloxBlock = std::array<std::uint32_t, 4>;
 PhiloxBlock philox4x32(PhiloxKey key, PhiloxBlock counter);
 
 // What a stream is for; streams of one seed never meet.
-enum class Purpose : std::uint32_t { initialize = 1, shuffle = 2 };
+enum class Purpose : std::uint32_t { initialize = 1, shuffle = 2, dropout = 3 };
 
 // The words of one stream in order: key = seed, counter = (block, index, index, purpose).
 class RandomStream {

@@ -59,8 +59,8 @@ double sum_costs(const Workspace<T>& ws, const Samples& samples, std::size_t beg
 template <class T>
 BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
                       std::size_t begin, std::size_t count, const Sink<T>* sink, int threads,
-                      const Poll& poll, const Position& position) {
-  Backpropagation<T> pass(network, ws);
+                      const Poll& poll, const Position& position, const Dropout& dropout = {}) {
+  Backpropagation<T> pass(network, ws, dropout);
   BatchResult result;
   result.weight = total_weight(samples, begin, count);
   const bool errors = sink != nullptr;
@@ -173,7 +173,7 @@ template <class T>
 EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<T>& optimizer,
                         const Samples& samples, std::size_t batch_size,
                         const double* learning_rates, std::size_t n_rates, int threads,
-                        const Poll& poll, Position start) {
+                        const Poll& poll, Position start, const Dropout& dropout) {
   EpochResult result{.position = start};
   Position& position = result.position;
   Sink<T> sink;
@@ -202,7 +202,7 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
     }
     settle();
   };
-  if (batch_size == 1 && optimizer.is_plain_descent()) {
+  if (batch_size == 1 && optimizer.is_plain_descent() && dropout.rates.empty()) {
     StochasticDescent<T> descent(network, workspace, samples, threads);
     run(
         [&](std::size_t i, double learning_rate) {
@@ -216,7 +216,7 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
           const std::size_t count = std::min(batch_size, samples.x.rows - begin);
           sink.learning_rate = learning_rate;
           return run_batch(network, workspace, samples, begin, count, &sink, threads, poll,
-                           position);
+                           position, dropout);
         },
         [] {});
   }
@@ -239,7 +239,7 @@ void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradi
   template void pull_back<T>(const Network<T>&, Workspace<T>&, const Matrix&, T*);                \
   template EpochResult train_epoch<T>(Network<T>&, Workspace<T>&, Optimizer<T>&, const Samples&,  \
                                       std::size_t, const double*, std::size_t, int, const Poll&,  \
-                                      Position);                                                  \
+                                      Position, const Dropout&);                                  \
   template void apply_gradient<T>(Network<T>&, Optimizer<T>&, const T*, double);
 INSTANTIATE(float)
 INSTANTIATE(double)

@@ -81,7 +81,7 @@ template <class T>
 EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<T>& optimizer,
                         const Samples& samples, std::size_t batch_size,
                         const double* learning_rates, std::size_t n_rates, int threads,
-                        const Poll& poll, Position start = {});
+                        const Poll& poll, Position start = {}, const Dropout& dropout = {});
 
 // One update from a gradient that came from elsewhere.
 template <class T>

@@ -1,6 +1,7 @@
 #include "core/workspace.h"
 
 #include <limits>
+#include <utility>
 
 namespace chainrule {
 namespace {
@@ -61,6 +62,23 @@ Workspace<T>::Workspace(const Layout& layout, std::size_t capacity, unsigned ext
   buffer_ = AlignedBuffer<T>(carver.used());
   carver.start(buffer_.data());
   carve();
+}
+
+template <class T>
+void Workspace<T>::make_dropped(const Layout& layout) {
+  if (!dropped.empty()) return;
+  Carver<T> carver;
+  std::vector<DroppedViews> views(layers.size() - 1);
+  const auto carve = [&] {
+    for (std::size_t l = 0; l < views.size(); ++l)
+      views[l] = {carver.take(rows, layout.layers[l].stride),
+                  carver.take(rows, layout.layers[l].stride)};
+  };
+  carve();
+  dropped_ = AlignedBuffer<T>(carver.used());
+  carver.start(dropped_.data());
+  carve();
+  dropped = std::move(views);
 }
 
 template <class T>

@@ -30,12 +30,21 @@ struct Workspace {
   enum Extras : unsigned { none = 0, keep_every_z = 1, input_gradient = 2 };
   Workspace(const Layout& layout, std::size_t rows, unsigned extras = none);
 
+  // Of a hidden layer, for dropout: what the layer above reads, and by what a was multiplied.
+  struct DroppedViews {
+    T* a = nullptr;
+    T* factor = nullptr;
+  };
+  std::vector<DroppedViews> dropped;  // empty before make_dropped()
+  void make_dropped(const Layout& layout);
+
   // The sums of the chunks so far, in the layout of the parameters. Made at the first call.
   T* gradient(const Layout& layout);
 
  private:
   AlignedBuffer<T> buffer_;
   AlignedBuffer<T> gradient_;
+  AlignedBuffer<T> dropped_;
 };
 
 }  // namespace chainrule

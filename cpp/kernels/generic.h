@@ -4,6 +4,7 @@
 
 #include "kernels/columns.h"
 #include "kernels/descent.h"
+#include "kernels/dropout.h"
 #include "kernels/gradient.h"
 #include "kernels/roofline.h"
 #include "kernels/rows.h"
@@ -167,6 +168,8 @@ constexpr Kernels<T> make_table() {
           activate<T>,
           narrow_row<T>,
           multiply_derivative<T>,
+          drop<T>,
+          multiply<T>,
           loss<T>,
           sgd<T>,
           momentum<T>,

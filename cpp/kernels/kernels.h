@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "core/activation.h"
@@ -26,6 +27,15 @@ struct AdamConstants {
   double one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
   double step_size;         // η / (1 - β1^t)
   double sqrt_correction2;  // √(1 - β2^t)
+};
+
+// The units that dropout leaves out of a layer: those whose random word is below the threshold.
+// Word j of row r is word j mod 4 of Philox4x32-10 at counter (j / 4, row + r low, high, purpose).
+struct DropoutMask {
+  std::uint32_t key[2];
+  std::uint32_t purpose;
+  std::uint32_t threshold;
+  std::uint64_t row;  // of the first row
 };
 
 // The functions of kernels/elementary.h, each callable alone so that it can be tested alone.
@@ -103,6 +113,13 @@ struct Kernels {
   // d = d ⊙ g'(z); softmax: d_j = a_j (d_j - Σ_i d_i a_i).
   void (*multiply_derivative)(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a,
                               Size lda, Size rows, Size n);
+
+  // f_j = 0 for the units that the mask leaves out, `kept` for the others; out = a ⊙ f. Units count
+  // from `first`, a multiple of 4. The three are rows of workspaces.
+  void (*drop)(T* out /*(rows, n)*/, T* factor /*(rows, n)*/, const T* a /*(rows, n)*/, Size ld,
+               DropoutMask mask, T kept, Size first, Size rows, Size n);
+  // d = d ⊙ f
+  void (*multiply)(T* d, const T* factor, Size ld, Size rows, Size n);
 
   // cost_r = C of row r; d = scale_r ∂C/∂a, or scale_r ∂C/∂z for the fused losses (d may be null).
   void (*loss)(Loss loss, T* cost /*(rows)*/, T* d, Size ldd, const T* z, Size ldz, const T* a,

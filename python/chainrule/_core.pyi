@@ -87,6 +87,7 @@ class Network:
         position: Position | None = None,
         *,
         label_smoothing: float = 0.0,
+        dropout: tuple[Sequence[float], int, int, int] | None = None,
     ) -> tuple[float, int]: ...
     def _update(
         self,
@@ -110,6 +111,7 @@ class Network:
         position: Position | None = None,
         *,
         label_smoothing: float = 0.0,
+        dropout: tuple[Sequence[float], int, int, int] | None = None,
     ) -> tuple[float, int, int]: ...
     def _check_label_smoothing(self, label_smoothing: float) -> None: ...
     def _check_data(

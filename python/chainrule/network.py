@@ -15,6 +15,7 @@ from chainrule.arrays import real_array
 from chainrule.gradients import Gradients
 from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
+from chainrule.regularization import Regularization
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from chainrule.explain import Explanation, Trace
     from chainrule.history import History
     from chainrule.optimizers import LearningRate, Optimizer
+    from chainrule.regularization import Rates
     from chainrule.training import Callback, EarlyStopping
 
     Initializer = Callable[[int, int, int], ArrayLike]
@@ -131,6 +133,9 @@ class Network(_core.Network):
         self._epoch = 0
         self._draw(init)
 
+    # That ``train_step`` has left units out of.
+    _dropout_samples = 0
+
     @property
     def seed(self) -> int:
         """The seed of the initial weights and of the order of samples."""
@@ -155,6 +160,7 @@ class Network(_core.Network):
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
         label_smoothing: float = 0.0,
+        dropout: Rates = 0.0,
         validation_data: Sequence[ArrayLike] | None = None,
         early_stopping: EarlyStopping | int | None = None,
         callbacks: Iterable[Callback] = (),
@@ -192,6 +198,11 @@ class Network(_core.Network):
             ε in [0, 1): train with targets (1 - ε) y_j + ε/n_L (cross_entropy) or
             (1 - ε) y_j + ε/2 (binary_cross_entropy); other losses take none. History's costs are
             those of the smoothed targets, validation's of the given ones.
+        dropout : float or sequence of float, default 0
+            Probability in [0, 1) of leaving a unit out: one for all hidden layers, or one a hidden
+            layer. What the others say is divided by 1 - p, so that ``predict`` needs no change
+            (inverted dropout, Srivastava et al., 2014). Which units are left out is a function of
+            the seed, the epoch, the sample's place in it, the layer and the unit.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Data to evaluate after every epoch.
         early_stopping : EarlyStopping or int, optional
@@ -238,6 +249,7 @@ class Network(_core.Network):
                 shuffle=shuffle,
                 sample_weight=sample_weight,
                 label_smoothing=label_smoothing,
+                dropout=dropout,
                 validation_data=validation_data,
                 early_stopping=early_stopping,
                 callbacks=callbacks,
@@ -256,6 +268,7 @@ class Network(_core.Network):
         optimizer: Optimizer | None = None,
         sample_weight: ArrayLike | None = None,
         label_smoothing: float = 0.0,
+        dropout: Rates = 0.0,
     ) -> float:
         """Do one update from one batch, and return the batch's cost before it.
 
@@ -267,6 +280,9 @@ class Network(_core.Network):
             As for ``fit``: exactly one of them.
         label_smoothing : float, default 0
             As for ``fit``.
+        dropout : float or sequence of float, default 0
+            As for ``fit``. No two steps leave out the same units: the samples of all steps with
+            dropout count as those of one epoch. Copies and pickles keep the count, files do not.
 
         Raises
         ------
@@ -274,13 +290,22 @@ class Network(_core.Network):
             If an argument is wrong or the data are not finite; nothing has changed then. An
             update that leaves the finite numbers is not undone: ``fit`` does that.
         """
+        state = None
         if learning_rate is not None and optimizer is None:  # plain descent: SGD without a state
             rate = rate_at(learning_rate, 0)
-            return self._step(x, y, sample_weight, None, rate, label_smoothing=label_smoothing)[0]
-        optimizer = choose(learning_rate, optimizer)
-        state = optimizer.bind(self)
-        rate = optimizer.rate_at(state.step)
-        return self._step(x, y, sample_weight, state, rate, label_smoothing=label_smoothing)[0]
+        else:
+            optimizer = choose(learning_rate, optimizer)
+            state = optimizer.bind(self)
+            rate = optimizer.rate_at(state.step)
+        if type(dropout) is float and dropout == 0:  # most: a step of a small network is quick
+            return self._step(x, y, sample_weight, state, rate, label_smoothing=label_smoothing)[0]
+        regularization = Regularization.checked(self, label_smoothing, dropout)
+        options = regularization.options(self, self._dropout_samples)
+        cost, _ = self._step(x, y, sample_weight, state, rate, **options)
+        if regularization.rates:
+            shape = np.shape(x)
+            self._dropout_samples += shape[0] if len(shape) == 2 else 1
+        return cost
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:
         """Do one update from gradients that came from elsewhere, ``vjp`` for instance."""

@@ -1,18 +1,63 @@
-"""What keeps a network from fitting its training data too closely."""
+"""What keeps a network from fitting its training data too closely: dropout, label smoothing."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from chainrule import _core
+    from chainrule.network import Network
+
+Rates: TypeAlias = "float | Sequence[float]"
 
 
 class Regularization(NamedTuple):
-    """What the steps of one ``fit`` have in common."""
+    """What the steps of one call of ``fit`` have in common."""
 
-    label_smoothing: float = 0.0
+    label_smoothing: float
+    rates: tuple[float, ...]  # of dropout, one a hidden layer; empty: no dropout
 
-    def check(self, network: _core.Network) -> None:
-        """Raise unless everything fits `network`."""
-        network._check_label_smoothing(self.label_smoothing)
+    @classmethod
+    def checked(cls, network: Network, label_smoothing: float, dropout: Rates) -> Regularization:
+        """Return both for `network`; ValueError or TypeError where one does not fit."""
+        network._check_label_smoothing(label_smoothing)
+        return cls(label_smoothing, dropout_rates(network, dropout))
+
+    def options(self, network: Network, first_sample: int) -> dict[str, Any]:
+        """Return the arguments of the core; so many of the epoch's samples came before."""
+        options: dict[str, Any] = {"label_smoothing": self.label_smoothing}
+        if self.rates:
+            options["dropout"] = (self.rates, network.seed, network.epoch, first_sample)
+        return options
+
+
+def dropout_rates(network: Network, dropout: Rates) -> tuple[float, ...]:
+    """Return one rate a hidden layer, or nothing where all are 0."""
+    hidden = len(network.sizes) - 2
+    given: tuple[object, ...]
+    if isinstance(dropout, Real):
+        given = (dropout,) * max(hidden, 1)
+    elif isinstance(dropout, Iterable) and not isinstance(dropout, str):
+        given = tuple(dropout)
+        if len(given) != hidden:
+            raise ValueError(
+                f"dropout must be one rate, or one a hidden layer: got {len(given)} rates for "
+                f"{hidden} hidden layers"
+            )
+    else:
+        raise TypeError(f"dropout must be a rate, or one a hidden layer, got {dropout!r}")
+    rates = tuple(map(_rate, given))
+    if not any(rates):
+        return ()
+    if not hidden:
+        raise ValueError("dropout acts on hidden layers, and this network has none")
+    return rates
+
+
+def _rate(value: object) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(f"a rate of dropout must be a number in [0, 1), got {value!r}")
+    if not 0 <= float(value) < 1:
+        raise ValueError(f"a rate of dropout must lie in [0, 1), got {value}")
+    return float(value)

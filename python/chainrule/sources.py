@@ -77,7 +77,7 @@ class Arrays:
                 rates,
                 self.threads,
                 poll,
-                label_smoothing=self.regularization.label_smoothing,
+                **self.regularization.options(network, 0),
             )
             return Outcome(*result, float(rates[-1]))
         order = np.arange(self.n) if seed is None else _core.permutation(*seed, self.n)
@@ -169,7 +169,7 @@ def train_steps(
     """Train on one batch after the other, as ``train_epoch`` of the core does."""
     state = optimizer.bind(network)
     total = weight = learning_rate = 0.0
-    steps = 0
+    steps = samples = 0
     for (x, y, w), learning_rate in zip(batches, schedule, strict=False):
         if w is None or w.any():
             cost, bad_layer = network._step(
@@ -179,7 +179,7 @@ def train_steps(
                 state,
                 learning_rate,
                 threads,
-                label_smoothing=regularization.label_smoothing,
+                **regularization.options(network, samples),
             )
         else:
             # No sample has weight: the gradient is 0, but momentum and decay go on.
@@ -187,6 +187,7 @@ def train_steps(
             network._update(dw, db, state, learning_rate)
             cost, bad_layer = 0.0, 0
         steps += 1
+        samples += len(x)
         if bad_layer:
             return Outcome(cost, steps, bad_layer, learning_rate)
         # Summed in order, as the core does, so that the bits of the mean are the same.

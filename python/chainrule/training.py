@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from chainrule.network import Network
     from chainrule.optimizers import LearningRate, Optimizer
     from chainrule.progress import Bar, Lines
+    from chainrule.regularization import Rates
     from chainrule.sources import Batch
 
     Callback = Callable[[Network, History], bool | None]
@@ -73,6 +74,7 @@ def fit(
     shuffle: bool,
     sample_weight: ArrayLike | None,
     label_smoothing: float,
+    dropout: Rates,
     validation_data: Sequence[ArrayLike] | None,
     early_stopping: EarlyStopping | int | None,
     callbacks: Iterable[Callback],
@@ -89,8 +91,7 @@ def fit(
     callbacks = _callables(callbacks)
     rule = _stopping_rule(early_stopping)
     validation = _validation(network, validation_data)
-    regularization = Regularization(label_smoothing)
-    regularization.check(network)
+    regularization = Regularization.checked(network, label_smoothing, dropout)
     source: Arrays | Stream
     if Y is not None:
         data = as_batch(cast("ArrayLike", X), Y, sample_weight)

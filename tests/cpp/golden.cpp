@@ -93,8 +93,12 @@ std::size_t number(const std::string& text, const std::string& key) {
   return std::stoul(text.substr(key.size() + 1));
 }
 
-double decimal(const std::string& text, const std::string& key) {
-  return std::stod(text.substr(key.size() + 1));
+// key=0.5,0.25
+std::vector<double> decimals(const std::string& text) {
+  std::vector<double> numbers;
+  for (const std::string& number : split(text.substr(text.find('=') + 1)))
+    numbers.push_back(std::stod(number));
+  return numbers;
 }
 
 using Words = std::vector<std::string>;
@@ -222,15 +226,20 @@ std::string train(const Words& words) {
     one_hot[i * layout.n_outputs() + i % layout.n_outputs()] = T(1);
   chainrule::Targets targets = {label_matrix, true};
   if (layout.loss != Loss::cross_entropy) targets = {matrix_of(one_hot, layout.n_outputs()), false};
-  if (words.size() > 9) targets.label_smoothing = decimal(words[9], "smoothing");
+  std::vector<double> dropout_rates;
+  for (std::size_t i = 9; i < words.size(); ++i) {
+    if (words[i].starts_with("smoothing=")) targets.label_smoothing = decimals(words[i]).front();
+    if (words[i].starts_with("dropout=")) dropout_rates = decimals(words[i]);
+  }
   chainrule::Workspace<T> workspace(layout, chainrule::workspace_rows(batch_size));
   std::vector<double> costs;
   for (std::size_t epoch = 0; epoch < epochs; ++epoch) {
     const std::vector<std::size_t> order = chainrule::permutation(3, epoch, rows);
-    const chainrule::Samples samples = {
-        matrix_of(x, layout.n_inputs()), targets, nullptr, order.data()};
+    const chainrule::Dropout dropout = {dropout_rates, 3, epoch};
+    const chainrule::Samples samples = {matrix_of(x, layout.n_inputs()), targets, nullptr,
+                                        order.data()};
     costs.push_back(chainrule::train_epoch(network, workspace, optimizer, samples, batch_size,
-                                           &learning_rate, 1, 0, {})
+                                           &learning_rate, 1, 0, {}, {}, dropout)
                         .position.mean());
   }
   const std::vector<T> parameters = flat(layout, network.parameters.data());

@@ -122,6 +122,9 @@ void rowwise(Size rows, Size n) {
     k.activate(activation, z, ld, z, ld, rows, n);
     k.multiply_derivative(activation, d, ld, z, ld, a, ld, rows, n);
   }
+  name_case("drop", rows, n, n);
+  k.drop(z, d, a, ld, {{1, 2}, 3, 1u << 30, 5}, T(2), 0, rows, n);
+  k.multiply(d, a, ld, rows, n);
   for (std::size_t i = 0; i < std::size(chainrule::kLossNames); ++i) {
     const auto loss = static_cast<chainrule::Loss>(i);
     name_case(chainrule::kLossNames[i].data(), rows, n, n);
