@@ -400,7 +400,7 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "check_data": method("_check_data", X, Y, None),
     "OptimizerState": make_state,
     "Snapshot": take_snapshot,
-    "Position": lambda: Trial(lambda: _core.Position(1, 2.0, 4.0).mean),
+    "Position": lambda: Trial(lambda: _core.Position(1, 5, 2.0, 4.0).mean),
     "step": step_core,
     "update": update_core,
     "train_epoch": train_core,

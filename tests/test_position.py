@@ -54,18 +54,19 @@ def test_an_epoch_in_parts_has_the_bits_of_a_whole_one(net, data, rule, batch_si
         rows = order[step * batch_size : (step + 1) * batch_size]
         twin._step(x[rows], y[rows], None, state, rates[step], position=parts)
     assert parts.steps == steps // 2
-    start = _core.Position(parts.steps, parts.cost, parts.weight)
+    start = _core.Position(parts.steps, parts.samples, parts.cost, parts.weight)
     rest = twin._train_epoch(
         x, y, None, batch_size, shuffle, state, rates[steps // 2 :], position=start
     )
     assert rest == (cost, steps, 0)
-    assert (start.steps, start.cost, start.weight) == (whole.steps, whole.cost, whole.weight)
+    assert (start.steps, start.samples) == (whole.steps, whole.samples) == (steps, N)
+    assert (start.cost, start.weight) == (whole.cost, whole.weight)
     assert_same_bits(twin.get_parameters(), net.get_parameters())
 
 
 def test_an_epoch_at_its_end_trains_nothing(net, data):
     state = _core.OptimizerState(net, "sgd", {})
-    end = _core.Position(steps=8, cost=100.0, weight=50.0)
+    end = _core.Position(steps=8, samples=N, cost=100.0, weight=50.0)
     with unchanged(net):
         result = net._train_epoch(*data, None, 7, None, state, np.full(1, 0.1), position=end)
     assert result == (2.0, 8, 0)
@@ -100,13 +101,14 @@ def test_an_exception_leaves_the_position_of_the_last_completed_step(rng, batch_
     expected = _core.Position()
     twin._train_epoch(x[done], y[done], None, batch_size, None, state, rate, position=expected)
     assert (position.steps, position.cost) == (expected.steps, expected.cost)
-    assert position.weight == len(done)
+    assert position.samples == position.weight == len(done)
     assert_same_bits(twin.get_parameters(), net.get_parameters())
 
 
 def test_an_update_from_gradients_is_a_step_without_weight(net):
     state = _core.OptimizerState(net, "sgd", {})
-    position = _core.Position(1, 2.0, 4.0)
-    net._update(net.weights, net.biases, state, 0.1, position)
-    assert (position.steps, position.cost, position.weight) == (2, 2.0, 4.0)
+    position = _core.Position(1, 30, 2.0, 4.0)
+    net._update(net.weights, net.biases, state, 0.1, position, 20)
+    assert (position.steps, position.samples) == (2, 50)
+    assert (position.cost, position.weight) == (2.0, 4.0)
     assert position.mean == 0.5

@@ -163,35 +163,32 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
   return state;
 }
 
-// The state as Python keeps it: counts, and one flat vector a buffer.
-py::dict get_state(OptimizerState& state) {
-  PyNetwork& handle = *state.handle;
+// The state of an optimiser as Python keeps it: counts, and one flat vector a buffer.
+template <class T>
+py::dict get_state(PyNetwork& handle, Optimizer<T>& optimizer, Rule rule) {
   const Layout& layout = handle.layout();
   py::dict result;
-  handle.visit([&]<class T>(TypedNetwork<T>&) {
-    Optimizer<T>& optimizer = state.of<T>();
-    const auto buffers = optimizer.buffers();
-    std::vector<py::object> vectors;
+  const auto buffers = optimizer.buffers();
+  std::vector<py::object> vectors;
+  for (std::size_t i = 0; i < buffers.size(); ++i)
+    vectors.push_back(new_array(handle.typenum(), 1, layout.n_parameters, true));
+  const double work = static_cast<double>(layout.size * buffers.size());
+  std::uint64_t step = 0;
+  typename Optimizer<T>::Powers powers{};
+  read_network(handle, work, [&] {
+    step = optimizer.step();
+    powers = optimizer.powers();
     for (std::size_t i = 0; i < buffers.size(); ++i)
-      vectors.push_back(new_array(handle.typenum(), 1, layout.n_parameters, true));
-    const double work = static_cast<double>(layout.size * buffers.size());
-    std::uint64_t step = 0;
-    typename Optimizer<T>::Powers powers{};
-    read_network(handle, work, [&] {
-      step = optimizer.step();
-      powers = optimizer.powers();
-      for (std::size_t i = 0; i < buffers.size(); ++i)
-        flatten(layout, buffers[i].buffer->data(),
-                static_cast<T*>(PyArray_DATA(as_array(vectors[i]))));
-    });
-    result["step"] = step;
-    if (state.rule == Rule::adam) {
-      result["beta1_power"] = powers.beta1;
-      result["beta2_power"] = powers.beta2;
-    }
-    for (std::size_t i = 0; i < buffers.size(); ++i)
-      result[py::str(std::string(buffers[i].name))] = vectors[i];
+      flatten(layout, buffers[i].buffer->data(),
+              static_cast<T*>(PyArray_DATA(as_array(vectors[i]))));
   });
+  result["step"] = step;
+  if (rule == Rule::adam) {
+    result["beta1_power"] = powers.beta1;
+    result["beta2_power"] = powers.beta2;
+  }
+  for (std::size_t i = 0; i < buffers.size(); ++i)
+    result[py::str(std::string(buffers[i].name))] = vectors[i];
   return result;
 }
 
@@ -275,6 +272,7 @@ py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
     typed.spare = std::move(workspace);
     if (position != nullptr) {
       ++position->steps;
+      position->samples += rows;
       position->cost += result.position.cost;
       position->weight += result.position.weight;
     }
@@ -312,7 +310,7 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
 }
 
 void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& biases,
-            OptimizerState& state, double learning_rate, Position* position) {
+            OptimizerState& state, double learning_rate, Position* position, std::size_t samples) {
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     state.check_rate<T>(learning_rate);
     const Layout& layout = typed.network.layout;
@@ -325,7 +323,9 @@ void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& 
     write_network(handle, static_cast<double>(layout.size),
                   [&] { apply_gradient(typed.network, optimizer, gradient, learning_rate); });
   });
-  if (position != nullptr) ++position->steps;
+  if (position == nullptr) return;
+  ++position->steps;
+  position->samples += samples;
 }
 
 // Between chunks and steps of an epoch: lets readers pass and, about every 50 ms, looks for signals
@@ -492,8 +492,23 @@ std::unique_ptr<Snapshot> make_snapshot(const py::object& network, const py::obj
   return snapshot;
 }
 
-std::unique_ptr<Position> make_position(std::size_t steps, double cost, double weight) {
-  return std::make_unique<Position>(Position{steps, cost, weight});
+std::unique_ptr<Position> make_position(std::size_t steps, std::size_t samples, double cost,
+                                        double weight) {
+  return std::make_unique<Position>(Position{steps, samples, cost, weight});
+}
+
+// What it holds, as Network.get_parameters and OptimizerState.get give it.
+py::tuple get_snapshot(Snapshot& snapshot) {
+  PyNetwork& handle = snapshot.network.cast<PyNetwork&>();
+  const Layout& layout = handle.layout();
+  return handle.visit([&]<class T>(TypedNetwork<T>&) {
+    const auto& parameters = *std::get<std::unique_ptr<AlignedBuffer<T>>>(snapshot.parameters);
+    const py::object vector = new_array(handle.typenum(), 1, layout.n_parameters, true);
+    flatten(layout, parameters.data(), static_cast<T*>(PyArray_DATA(as_array(vector))));
+    return py::make_tuple(
+        vector, get_state<T>(handle, *std::get<std::unique_ptr<Optimizer<T>>>(snapshot.optimizer),
+                             snapshot.state.cast<OptimizerState&>().rule));
+  });
 }
 
 void restore(Snapshot& snapshot) {
@@ -516,8 +531,10 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
                          heap_type->ht_type.tp_new = &new_instance;
                        }))
       .def("__init__", init(&make_position), py::detail::is_new_style_constructor(),
-           py::arg("steps") = 0, py::arg("cost") = 0.0, py::arg("weight") = 0.0)
+           py::arg("steps") = 0, py::arg("samples") = 0, py::arg("cost") = 0.0,
+           py::arg("weight") = 0.0)
       .def_readonly("steps", &Position::steps, "Steps done in the epoch.")
+      .def_readonly("samples", &Position::samples, "Samples of these steps.")
       .def_readonly("cost", &Position::cost, "Σ of the batches' costs, each times its weight.")
       .def_readonly("weight", &Position::weight, "Σ of the batches' weights.")
       .def_property_readonly("mean", &Position::mean, "The mean cost of the steps done.");
@@ -530,12 +547,20 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
                                return self.handle->visit(
                                    [&]<class T>(TypedNetwork<T>&) { return self.of<T>().step(); });
                              })
-      .def("get", &get_state, "Counts, and one flat vector a buffer, in get_parameters' order.")
+      .def(
+          "get",
+          [](OptimizerState& self) {
+            return self.handle->visit([&]<class T>(TypedNetwork<T>&) {
+              return get_state<T>(*self.handle, self.of<T>(), self.rule);
+            });
+          },
+          "Counts, and one flat vector a buffer, in get_parameters' order.")
       .def("set", &set_state, py::arg("step"), py::arg("vectors"), py::arg("beta1_power") = 1.0,
            py::arg("beta2_power") = 1.0, "Take over what get() gave; nothing changes on an error.");
   py::class_<Snapshot>(module, "Snapshot", py::is_final(), holds_network<Snapshot>())
       .def("__init__", init(&make_snapshot), py::detail::is_new_style_constructor(),
            py::arg("network"), py::arg("optimizer"))
+      .def("get", &get_snapshot, "(the parameters as one vector, the optimiser's state).")
       .def("retake", &retake, "Take over what the network and the optimiser are now.")
       .def("restore", &restore, "Give both back what they were.");
   network
@@ -546,8 +571,9 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
            "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
            "Moves `position` on.")
       .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
-           py::arg("learning_rate"), py::arg("position") = py::none(),
-           "One update from given gradients. Moves `position` on, by a step without weight.")
+           py::arg("learning_rate"), py::arg("position") = py::none(), py::arg("samples") = 0,
+           "One update from given gradients. Moves `position` on by a step of so many samples, all "
+           "without weight.")
       .def("_train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),

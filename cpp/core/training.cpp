@@ -193,6 +193,7 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
       result.stopped = batch.stopped;
       if (batch.stopped) break;
       ++position.steps;
+      position.samples = std::min(begin + batch_size, samples.x.rows);
       position.cost += batch.cost * batch.weight;
       position.weight += batch.weight;
       if (batch.bad_layer != 0) {

@@ -8,9 +8,10 @@
 
 namespace chainrule {
 
-// How far an epoch has come: the steps done, and what their costs add up to.
+// How far an epoch has come: the steps done, their samples, and what their costs add up to.
 struct Position {
   std::size_t steps = 0;
+  std::size_t samples = 0;
   double cost = 0;    // Σ of the batches' costs before their updates, each times its weight
   double weight = 0;  // Σ of the batches' weights
 
