@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.container import replace_file
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, FUSED, LOSSES
-from chainrule.files import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
