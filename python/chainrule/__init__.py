@@ -6,19 +6,22 @@
 >>> P = net.predict(X)  # doctest: +SKIP
 """
 
+from chainrule import metrics
 from chainrule._core import __version__, get_num_threads, set_num_threads
+from chainrule.checkpoint import Checkpoint
 from chainrule.config import show_config
+from chainrule.early_stopping import EarlyStopping
 from chainrule.errors import DivergenceError
 from chainrule.gradients import Gradients
 from chainrule.history import History
 from chainrule.network import Network
 from chainrule.optimizers import SGD, Adam
 from chainrule.predictor import Predictor
-from chainrule.training import EarlyStopping
 
 __all__ = [
     "SGD",
     "Adam",
+    "Checkpoint",
     "DivergenceError",
     "EarlyStopping",
     "Gradients",
@@ -27,6 +30,7 @@ __all__ = [
     "Predictor",
     "__version__",
     "get_num_threads",
+    "metrics",
     "set_num_threads",
     "show_config",
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from chainrule import _core, metrics, training
+from chainrule import _core, training
+from chainrule import metrics as _metrics
 from chainrule.arrays import real_array
 from chainrule.gradients import Gradients
 from chainrule.optimizers import choose, rate_at
@@ -21,12 +22,17 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
     from typing_extensions import Self
 
+    from chainrule.callbacks import OnBatchEnd, OnEpochEnd
+    from chainrule.checkpoint import Checkpoint
+    from chainrule.early_stopping import EarlyStopping
     from chainrule.explain import Explanation, Trace
     from chainrule.history import History
+    from chainrule.metrics import Metric
     from chainrule.optimizers import LearningRate, Optimizer
     from chainrule.regularization import Rates
-    from chainrule.training import Callback, EarlyStopping
 
+    Callback = Callable[["Network", History], bool | None] | OnEpochEnd | OnBatchEnd
+    ClassWeights = str | Mapping[int, float] | Sequence[float] | NDArray[Any]
     Initializer = Callable[[int, int, int], ArrayLike]
     Pullback = Callable[[ArrayLike], tuple[Gradients, NDArray[Any]]]
 
@@ -92,6 +98,8 @@ class Network(_core.Network):
     seed : int
     epoch : int
         Epochs that ``fit`` has completed.
+    history : History or None
+        Of the last ``fit``; what Ctrl-C or another exception leaves is here too.
     n_parameters : int
     weights, biases : tuple of ndarray
         Writable views of the parameters, no copies: ``weights[i]`` is W^{i+1}, of shape
@@ -110,6 +118,8 @@ class Network(_core.Network):
     >>> net.predict([[0.5, -1.0]]).shape
     (1, 1)
     """
+
+    _history: History | None = None
 
     def __init__(
         self,
@@ -146,6 +156,11 @@ class Network(_core.Network):
         """Epochs that ``fit`` has completed; the next one's order of samples depends on it."""
         return self._epoch
 
+    @property
+    def history(self) -> History | None:
+        """The history of the last ``fit``, also while it runs, and after it ended early."""
+        return self._history
+
     # Training
 
     def fit(
@@ -159,11 +174,16 @@ class Network(_core.Network):
         optimizer: Optimizer | None = None,
         shuffle: bool = True,
         sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeights | None = None,
         label_smoothing: float = 0.0,
         dropout: Rates = 0.0,
         validation_data: Sequence[ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        metrics: Iterable[Metric] = (),
         early_stopping: EarlyStopping | int | None = None,
         callbacks: Iterable[Callback] = (),
+        checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+        resume: bool = False,
         progress: bool = False,
         threads: int | None = None,
     ) -> History:
@@ -177,10 +197,13 @@ class Network(_core.Network):
         X, Y : array_like
             Inputs of shape (n, n_0), and targets: values of shape (n, n_L), integer labels of
             shape (n,) with cross_entropy, or (n,) for (n, 1). Arrays of bool, integers, float32
-            and float64 are read where they lie; other real arrays are converted batch by batch;
-            lists and data frames are made arrays first. Without Y, X is an iterable of
-            (x, y) or (x, y, sample_weight) batches that is run through once an epoch, and
-            `batch_size` and `shuffle` are not used.
+            and float64 are read where they lie, also from ``np.memmap``; other real arrays are
+            converted batch by batch; lists and data frames are made arrays first.
+
+            Without Y, X gives batches (x, y) or (x, y, sample_weight): an iterable that is run
+            through once an epoch, such as a list or a DataLoader of PyTorch, or a function without
+            arguments that returns a new one each time, such as a generator function. `batch_size`
+            and `shuffle` are then not used.
         epochs : int, default 1
         batch_size : int or None, default 32
             Samples an update; the last batch of an epoch may be smaller. 1 is stochastic
@@ -194,6 +217,11 @@ class Network(_core.Network):
             Draw the batches in random order; False takes the samples as they come.
         sample_weight : array_like of shape (n,), optional
             wᵢ >= 0; the cost of a batch is Σ wᵢ Cᵢ / Σ wᵢ.
+        class_weight : "balanced", dict or sequence, optional
+            A weight for each class, by which the weights of its samples are multiplied. "balanced"
+            is n / (k n_c) for a class of n_c of the n samples and k classes that appear; a dict
+            leaves classes that it does not name at 1. With cross_entropy, or binary_cross_entropy
+            and one output. It acts on the training alone. A stream takes no "balanced".
         label_smoothing : float, default 0
             ε in [0, 1): train with targets (1 - ε) y_j + ε/n_L (cross_entropy) or
             (1 - ε) y_j + ε/2 (binary_cross_entropy); other losses take none. History's costs are
@@ -205,20 +233,41 @@ class Network(_core.Network):
             the seed, the epoch, the sample's place in it, the layer and the unit.
         validation_data : (x, y) or (x, y, sample_weight), optional
             Data to evaluate after every epoch.
+        validation_split : float, default 0
+            Instead: the share of the samples that is taken from the end, before shuffling, for
+            validation. Arrays only.
+        metrics : sequence of str or callable, optional
+            What ``evaluate`` takes, measured after every epoch on the validation data, or on the
+            training data where there is none. By default those that fit the loss, of validation
+            data.
         early_stopping : EarlyStopping or int, optional
             When to stop before the last epoch; an int is the patience.
-        callbacks : iterable of callable, optional
-            Functions ``(network, history)`` called after every epoch; one that returns True
-            ends the training. They may call everything but ``fit``.
+        callbacks : sequence, optional
+            Functions ``(network, history)`` called after every epoch; or objects with a method
+            ``on_epoch_end(network, history)``, ``on_batch_end(network, epoch, step, cost)`` or
+            both, the latter called after every update with the batch's cost before it; epoch and
+            step count from 1. One that returns True ends the training, within an epoch without
+            that epoch in the history. They may call everything but ``fit``. With ``state_dict()``
+            and ``load_state_dict(state)`` (of what JSON can hold) they are part of checkpoints.
+        checkpoint : path-like or Checkpoint, optional
+            Save all that the run needs to be resumed, after every epoch or as the Checkpoint says,
+            and when an exception, Ctrl-C included, ends it.
+        resume : bool, default False
+            Go on from the checkpoint if there is one: the result has the bits of a run that was
+            never interrupted, also where that was within an epoch. `epochs` counts from the start
+            of the first run. Data and settings must be the same (ValueError otherwise), threads
+            need not. The network takes over weights, seed and epoch counter. A stream is asked
+            for all batches of the epoch again, and those done before are skipped.
         progress : bool, default False
-            Show a bar on stderr; without tqdm (``pip install "chainrule[progress]"``) a line an
-            epoch.
+            Show a bar on stderr (``pip install "chainrule[progress]"``); a line an epoch without
+            tqdm, or where stderr is no terminal.
         threads : int, optional
             At most so many threads; the results do not depend on it.
 
         Returns
         -------
         History
+            Also ``network.history``, which an exception leaves as far as it came.
 
         Raises
         ------
@@ -228,6 +277,9 @@ class Network(_core.Network):
         DivergenceError
             If the training leaves the finite numbers; weights and optimiser state are then
             those at the epoch's start.
+        OSError
+            If a checkpoint cannot be written; the one before is whole, the network keeps what it
+            has learnt.
         RuntimeError
             If ``fit`` is already running on this network.
         KeyboardInterrupt
@@ -248,11 +300,16 @@ class Network(_core.Network):
                 optimizer=optimizer,
                 shuffle=shuffle,
                 sample_weight=sample_weight,
+                class_weight=class_weight,
                 label_smoothing=label_smoothing,
                 dropout=dropout,
                 validation_data=validation_data,
+                validation_split=validation_split,
+                metrics=metrics,
                 early_stopping=early_stopping,
                 callbacks=callbacks,
+                checkpoint=checkpoint,
+                resume=resume,
                 progress=progress,
                 threads=threads,
             )
@@ -435,20 +492,34 @@ class Network(_core.Network):
     # Inspection
 
     def evaluate(
-        self, x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        metrics: Iterable[Metric] = (),
     ) -> dict[str, float]:
-        """Return the cost, and metrics that fit the loss.
+        """Return the cost and metrics.
+
+        Parameters
+        ----------
+        x, y, sample_weight : array_like
+            As for ``cost``, in any number of samples: they are taken in slices.
+        metrics : sequence of str or callable, optional
+            Names of functions in ``chainrule.metrics`` ("accuracy", "f1", "rmse" …,
+            "top_5_accuracy"), or functions ``(y, a) -> float`` of all targets and outputs.
+            By default those that fit the loss: "accuracy" with cross_entropy (the share of samples
+            whose largest output is the target's class) and binary_cross_entropy (the share of
+            outputs on the target's side of 1/2); otherwise "mae", the mean |a - y|, and "r2", the
+            mean over outputs of 1 - Σ (y - a)² / Σ (y - ȳ)².
 
         Returns
         -------
         dict
-            "cost", and: "accuracy" with cross_entropy (the share of samples whose largest output
-            is the target's class) and binary_cross_entropy (the share of outputs on the target's
-            side of 1/2); otherwise "mae", the mean |a - y|, and "r2", the mean over outputs of
-            1 - Σ (y - a)² / Σ (y - ȳ)².
+            "cost", then the metrics by name.
         """
         with np.errstate(all="ignore"):
-            return metrics.evaluate(self, x, y, sample_weight)
+            return _metrics.evaluate(self, x, y, sample_weight, metrics)
 
     def summary(self) -> None:
         """Print layers, shapes, activations, parameters and memory."""
@@ -522,7 +593,7 @@ class Network(_core.Network):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a network that ``save`` wrote.
+        """Read a network that ``save`` wrote, or the one in a checkpoint of ``fit``.
 
         Raises
         ------

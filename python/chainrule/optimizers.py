@@ -130,12 +130,17 @@ class Optimizer(ABC):
                 f"expected the state of {name}, got that of {state.get('optimizer')!r}: "
                 "give what state_dict() returned"
             )
-        step = _step(rest.pop("step", None))
         fresh = _core.OptimizerState(network, self._rule, self._hyperparameters())
+        self._fill(fresh, rest)
+        self._state, self._network = fresh, weakref.ref(network)
+
+    def _fill(self, target: _core.OptimizerState, state: Mapping[str, Any]) -> None:
+        """Check what ``OptimizerState.get`` gave, and set `target` to it."""
+        rest = {name: value for name, value in state.items() if name != "optimizer"}
+        step = _step(rest.pop("step", None))
         if step:
             powers = {key: _power(rest.pop(key, None), key) for key in self._powers}
-            fresh.set(step, vectors=rest, **powers)
-        self._state, self._network = fresh, weakref.ref(network)
+            target.set(step, vectors=rest, **powers)
 
     def _forget(self) -> None:
         self._state = None
@@ -162,9 +167,12 @@ class Optimizer(ABC):
         self._forget()
 
     def __repr__(self) -> str:
+        return self._described(learning_rate=self.learning_rate)
+
+    def _described(self, **arguments: object) -> str:
+        """Return class and arguments: these, then the hyperparameters that are fixed."""
         public = {name: v for name, v in vars(self).items() if not name.startswith("_")}
-        arguments = {"learning_rate": self.learning_rate, **public}
-        listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+        listed = ", ".join(f"{name}={value!r}" for name, value in {**arguments, **public}.items())
         return f"{type(self).__name__}({listed})"
 
 

@@ -1,13 +1,15 @@
 """Where the batches of an epoch come from.
 
 Arrays that the core reads where they lie train in one call of the core. Arrays that it cannot
-read, and streams, go through ``step`` batch by batch, with the same order and the same bits.
+read, streams, and training whose every batch is watched go through ``_step`` batch by batch, with
+the same order and the same bits.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sized
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from itertools import count, repeat
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -15,6 +17,7 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.arrays import apart, as_batch, check, is_native, native
+from chainrule.class_weight import ClassWeight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,19 +30,90 @@ if TYPE_CHECKING:
 
     Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]
     Poll = Callable[[int], object] | None
+    Watch = Callable[[int, float], bool] | None
 
 
 class Outcome(NamedTuple):
-    """An epoch: cost, steps done, the layer that left the finite numbers or 0, the last rate."""
+    """How an epoch ended: the layer that left the finite numbers or 0, and the last rate."""
 
-    cost: float
-    steps: int
     bad_layer: int
     learning_rate: float
+    ended: bool = False  # by who watches
 
 
-class Arrays:
-    """An epoch over arrays in memory."""
+class Source(ABC):
+    """The batches of every epoch.
+
+    Attributes
+    ----------
+    n, batches : int or None
+        Samples and batches of an epoch, where they are known beforehand.
+    """
+
+    n: int | None
+    batches: int | None
+
+    def __init__(
+        self, network: Network, regularization: Regularization, threads: int | None
+    ) -> None:
+        self.network = network
+        self.regularization = regularization
+        self.threads = threads
+
+    @abstractmethod
+    def train(
+        self, optimizer: Optimizer, position: _core.Position, poll: Poll, watch: Watch
+    ) -> Outcome:
+        """Train an epoch from `position` on, which moves with every step.
+
+        `poll` is called now and then with the steps done; an exception in it ends the epoch
+        between two steps. `watch` is called after every step with the steps done and the batch's
+        cost; True ends the epoch.
+        """
+
+    def _train_steps(
+        self,
+        batches: Iterable[Batch],
+        optimizer: Optimizer,
+        rates: Iterable[float],
+        position: _core.Position,
+        poll: Poll,
+        watch: Watch,
+    ) -> Outcome:
+        """Train on one batch after the other, as ``_train_epoch`` of the core does."""
+        network, state = self.network, optimizer.bind(self.network)
+        rate = optimizer.rate_at(optimizer.step - 1) if position.steps else 0.0
+        for (x, y, w), rate in zip(batches, rates, strict=False):
+            if w is None or w.any():
+                cost, bad_layer = network._step(
+                    x,
+                    y,
+                    w,
+                    state,
+                    rate,
+                    self.threads,
+                    position,
+                    **self.regularization.options(network, position.samples),
+                )
+                if bad_layer:
+                    return Outcome(bad_layer, rate)
+            else:
+                # No sample has weight: the gradient is 0, but momentum and decay go on.
+                dw, db = ([np.zeros_like(p) for p in p_s] for p_s in _parameters(network))
+                network._update(dw, db, state, rate, position, len(x))
+                cost = 0.0
+            if watch is not None and watch(position.steps, cost):
+                return Outcome(0, rate, ended=True)
+            if poll is not None:
+                poll(position.steps)
+        return Outcome(0, rate)
+
+
+class Arrays(Source):
+    """An epoch over arrays in memory, or mapped into it."""
+
+    n: int
+    batches: int
 
     def __init__(
         self,
@@ -47,27 +121,38 @@ class Arrays:
         data: Batch,
         batch_size: int | None,
         shuffle: bool,
+        class_weight: object,
         regularization: Regularization,
         threads: int | None,
     ) -> None:
+        super().__init__(network, regularization, threads)
         check(network, *data)
-        self.network = network
         x, y, w = data
+        if class_weight is not None:
+            w = ClassWeight(network, class_weight, y).times(y, w)
+            if not 0 < w.sum() < np.inf:
+                raise ValueError(
+                    "class_weight, times sample_weight, must have a finite sum above 0 over the "
+                    f"samples, got {w.sum()}"
+                )
         self.data = apart(network, x), apart(network, y), None if w is None else apart(network, w)
         self.n = len(data[0])
         self.batch_size = self.n if batch_size is None else min(batch_size, self.n)
         self.shuffle = shuffle and batch_size is not None
         self.batches = math.ceil(self.n / self.batch_size)
-        self.regularization = regularization
-        self.threads = threads
 
-    def train(self, optimizer: Optimizer, poll: Poll) -> Outcome:
-        """Train one epoch; its order of samples follows from (seed, epoch, n)."""
+    def train(
+        self, optimizer: Optimizer, position: _core.Position, poll: Poll, watch: Watch
+    ) -> Outcome:
+        """Train an epoch; its order of samples follows from (seed, epoch, n)."""
         network, (x, y, w) = self.network, self.data
-        state, rates = optimizer.bind(network), optimizer.rates(self.batches)
+        if position.steps == self.batches:  # an epoch that was left while it was measured
+            return Outcome(0, optimizer.rate_at(optimizer.step - 1))
+        rates = optimizer.rates(self.batches - position.steps)
         seed = (network.seed, network.epoch) if self.shuffle else None
-        if is_native(x) and is_native(y):
-            result = network._train_epoch(
+        if is_native(x) and is_native(y) and watch is None:
+            state = optimizer.bind(network)
+            _, _, bad_layer = network._train_epoch(
                 x,
                 y,
                 w,
@@ -77,78 +162,106 @@ class Arrays:
                 rates,
                 self.threads,
                 poll,
+                position,
                 **self.regularization.options(network, 0),
             )
-            return Outcome(*result, float(rates[-1]))
-        order = np.arange(self.n) if seed is None else _core.permutation(*seed, self.n)
+            return Outcome(bad_layer, float(rates[-1]))
         schedule = repeat(float(rates[0])) if len(rates) == 1 else iter(rates.tolist())
-        return train_steps(
-            network,
-            self._cut(order),
-            optimizer,
-            schedule,
-            self.regularization,
-            self.threads,
-            poll,
-        )
+        batches = self._cut(seed, position.steps * self.batch_size)
+        return self._train_steps(batches, optimizer, schedule, position, poll, watch)
 
-    def _cut(self, order: NDArray[np.int64]) -> Iterator[Batch]:
+    def _cut(self, seed: tuple[int, int] | None, first: int) -> Iterator[Batch]:
         (x, y, w), dtype = self.data, self.network.dtype
-        for start in range(0, self.n, self.batch_size):
-            rows = order[start : start + self.batch_size]
-            yield native(x[rows], dtype), native(y[rows], dtype), None if w is None else w[rows]
+        order = None if seed is None else _core.permutation(*seed, self.n)
+        for start in range(first, self.n, self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            index = rows if order is None else order[rows]
+            yield native(x[index], dtype), native(y[index], dtype), None if w is None else w[index]
 
 
-class Stream:
+class Stream(Source):
     """An epoch over an iterable of (x, y) or (x, y, sample_weight) batches."""
+
+    n = None
 
     def __init__(
         self,
         network: Network,
         batches: object,
         epochs: int,
+        class_weight: object,
         regularization: Regularization,
         threads: int | None,
     ) -> None:
-        if isinstance(batches, np.ndarray) or not isinstance(batches, Iterable):
+        super().__init__(network, regularization, threads)
+        if isinstance(batches, np.ndarray) or not (
+            isinstance(batches, Iterable) or callable(batches)
+        ):
             raise TypeError(
-                "without Y, X must be an iterable of (x, y) or (x, y, sample_weight) batches, "
-                f"got {type(batches).__name__}"
+                "without Y, X must be an iterable of (x, y) or (x, y, sample_weight) batches, or "
+                f"a function that returns one, got {type(batches).__name__}"
             )
         if epochs > 1 and isinstance(batches, Iterator):
             raise ValueError(
-                f"X is a one-shot iterator, which cannot be run through {epochs} times: pass an "
-                "object that makes a new iterator each time, or epochs=1"
+                f"X is a one-shot iterator, which cannot be run through {epochs} times: pass a "
+                "function that returns a new one, an object that does, or epochs=1"
             )
-        self.network = network
         self.source = batches
-        self.batches = len(batches) if isinstance(batches, Sized) else None
-        self.regularization = regularization
-        self.threads = threads
+        self.class_weight = None if class_weight is None else ClassWeight(network, class_weight)
+        self.batches = _length(batches)
 
-    def train(self, optimizer: Optimizer, poll: Poll) -> Outcome:
-        """Train one epoch, in the order in which the batches come."""
-        schedule = (optimizer.rate_at(optimizer.step) for _ in count())
-        return train_steps(
-            self.network,
-            self._checked(),
-            optimizer,
-            schedule,
-            self.regularization,
-            self.threads,
-            poll,
-        )
+    def train(
+        self, optimizer: Optimizer, position: _core.Position, poll: Poll, watch: Watch
+    ) -> Outcome:
+        """Train an epoch, in the order in which the batches come."""
+        rates = (optimizer.rate_at(optimizer.step) for _ in count())
+        batches = self._checked(position.steps)
+        outcome = self._train_steps(batches, optimizer, rates, position, poll, watch)
+        if not position.steps:
+            raise ValueError("X yielded no batches")
+        return outcome
 
-    def _checked(self) -> Iterator[Batch]:
-        for number, batch in enumerate(self.source, start=1):
+    def _checked(self, skipped: int) -> Iterator[Batch]:
+        for number, batch in enumerate(self._new(skipped), start=skipped + 1):
             try:
                 x, y, w = as_batch(*_parts(batch))
                 x, y = native(x, self.network.dtype), native(y, self.network.dtype)
                 self.network._check_data(x, y, w)
+                if self.class_weight is not None:
+                    w = self.class_weight.times(y, w)
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"batch {number} (counted from 1): {error}") from error
             yield x, y, w
+
+    def _new(self, skipped: int) -> Iterator[object]:
+        """Return an iterator over an epoch's batches, past those that were trained on before."""
+        batches: object = self.source
+        if not isinstance(batches, Iterable):
+            batches = cast("Callable[[], object]", batches)()
+            if not isinstance(batches, Iterable):
+                raise TypeError(
+                    "the function X must return an iterable of batches, "
+                    f"got {type(batches).__name__}"
+                )
+        iterator = iter(batches)
+        for number in range(skipped):
+            try:
+                next(iterator)
+            except StopIteration:
+                raise ValueError(
+                    f"X ended after {number} batches, and the checkpoint is {skipped} batches into "
+                    "the epoch: a run is continued with the batches it was begun with"
+                ) from None
+        return iterator
+
+
+def _length(batches: object) -> int | None:
+    """Return the number of batches, where `batches` knows it."""
+    try:
+        return len(batches)  # type: ignore[arg-type]
+    except TypeError:  # a generator, a function, or a loader that cannot tell
+        return None
 
 
 def _parts(batch: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
@@ -157,45 +270,5 @@ def _parts(batch: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
     return cast("tuple[ArrayLike, ArrayLike, ArrayLike | None]", (*batch, None)[:3])
 
 
-def train_steps(
-    network: Network,
-    batches: Iterable[Batch],
-    optimizer: Optimizer,
-    schedule: Iterable[float],
-    regularization: Regularization,
-    threads: int | None,
-    poll: Poll,
-) -> Outcome:
-    """Train on one batch after the other, as ``train_epoch`` of the core does."""
-    state = optimizer.bind(network)
-    total = weight = learning_rate = 0.0
-    steps = samples = 0
-    for (x, y, w), learning_rate in zip(batches, schedule, strict=False):
-        if w is None or w.any():
-            cost, bad_layer = network._step(
-                x,
-                y,
-                w,
-                state,
-                learning_rate,
-                threads,
-                **regularization.options(network, samples),
-            )
-        else:
-            # No sample has weight: the gradient is 0, but momentum and decay go on.
-            dw, db = ([np.zeros_like(p) for p in ps] for ps in (network.weights, network.biases))
-            network._update(dw, db, state, learning_rate)
-            cost, bad_layer = 0.0, 0
-        steps += 1
-        samples += len(x)
-        if bad_layer:
-            return Outcome(cost, steps, bad_layer, learning_rate)
-        # Summed in order, as the core does, so that the bits of the mean are the same.
-        amount = len(x) if w is None else float(w.cumsum()[-1])
-        total += amount * cost
-        weight += amount
-        if poll is not None:
-            poll(steps)
-    if not steps:
-        raise ValueError("X yielded no batches")
-    return Outcome(total / weight, steps, 0, learning_rate)
+def _parameters(network: Network) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
+    return network.weights, network.biases

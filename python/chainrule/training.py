@@ -1,65 +1,37 @@
-"""The epochs of ``Network.fit``: validation, early stopping, callbacks, divergence."""
+"""``Network.fit``: its arguments, and the course of a run."""
 
 from __future__ import annotations
 
-import math
-from operator import index
+import os
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chainrule import _core
+from chainrule.arguments import count
 from chainrule.arrays import as_batch, check
+from chainrule.callbacks import Callbacks
+from chainrule.checkpoint import Checkpoint
+from chainrule.early_stopping import EarlyStopping, Monitor, Standing
 from chainrule.errors import DivergenceError
 from chainrule.history import History
+from chainrule.metrics import resolve
 from chainrule.optimizers import choose
 from chainrule.progress import open_progress
 from chainrule.regularization import Regularization
 from chainrule.sources import Arrays, Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import ArrayLike
 
+    from chainrule.metrics import Metric
     from chainrule.network import Network
     from chainrule.optimizers import LearningRate, Optimizer
-    from chainrule.progress import Bar, Lines
+    from chainrule.progress import Display
     from chainrule.regularization import Rates
-    from chainrule.sources import Batch
-
-    Callback = Callable[[Network, History], bool | None]
-
-
-class EarlyStopping:
-    """When ``fit`` stops before its last epoch.
-
-    The monitored cost is that of the validation data, or the training cost if there is none.
-
-    Parameters
-    ----------
-    patience : int, default 5
-        Stop after so many epochs in a row without improvement.
-    min_delta : float, default 0
-        An epoch improves on the best one if its cost is lower by more than this.
-    restore_best : bool, default True
-        At the end of ``fit``, stopped early or not, go back to the weights (and the optimiser's
-        state) of the best epoch. The network's epoch counter stays.
-    """
-
-    def __init__(
-        self, patience: int = 5, min_delta: float = 0.0, restore_best: bool = True
-    ) -> None:
-        self.patience = _count("patience", patience)
-        if not (math.isfinite(min_delta) and min_delta >= 0):
-            raise ValueError(f"min_delta must be finite and >= 0, got {min_delta}")
-        self.min_delta = float(min_delta)
-        self.restore_best = bool(restore_best)
-
-    def __repr__(self) -> str:
-        return (
-            f"EarlyStopping(patience={self.patience}, min_delta={self.min_delta}, "
-            f"restore_best={self.restore_best})"
-        )
+    from chainrule.resume import Saver
+    from chainrule.sources import Batch, Source
 
 
 def fit(
@@ -73,133 +45,309 @@ def fit(
     optimizer: Optimizer | None,
     shuffle: bool,
     sample_weight: ArrayLike | None,
+    class_weight: object,
     label_smoothing: float,
     dropout: Rates,
     validation_data: Sequence[ArrayLike] | None,
+    validation_split: float,
+    metrics: Iterable[Metric],
     early_stopping: EarlyStopping | int | None,
-    callbacks: Iterable[Callback],
+    callbacks: Iterable[object],
+    checkpoint: Checkpoint | str | os.PathLike[str] | None,
+    resume: bool,
     progress: bool,
     threads: int | None,
 ) -> History:
     """Check every argument, then train; see ``Network.fit``."""
     optimizer = choose(learning_rate, optimizer)
-    epochs = _count("epochs", epochs, least=0)
+    optimizer.bind(network)
+    epochs = count("epochs", epochs, least=0)
     if batch_size is not None:
-        batch_size = _count("batch_size", batch_size)
-    if threads is not None and _count("threads", threads) > _core.MAX_THREADS:
+        batch_size = count("batch_size", batch_size)
+    if threads is not None and count("threads", threads) > _core.MAX_THREADS:
         raise ValueError(f"threads must be at most {_core.MAX_THREADS}, got {threads}")
-    callbacks = _callables(callbacks)
+    called = Callbacks(callbacks)
     rule = _stopping_rule(early_stopping)
+    metrics = _listed(metrics)
+    names = list(resolve(network, metrics))
     validation = _validation(network, validation_data)
     regularization = Regularization.checked(network, label_smoothing, dropout)
-    source: Arrays | Stream
+
+    training: Batch | None = None
+    source: Source
     if Y is not None:
-        data = as_batch(cast("ArrayLike", X), Y, sample_weight)
-        source = Arrays(network, data, batch_size, shuffle, regularization, threads)
-    elif sample_weight is None:
-        source = Stream(network, X, epochs, regularization, threads)
+        training = as_batch(cast("ArrayLike", X), Y, sample_weight)
+        if validation_split:
+            training, validation = _split(training, validation_split, validation)
+        source = Arrays(
+            network, training, batch_size, shuffle, class_weight, regularization, threads
+        )
+        if validation_split:
+            check(network, *cast("Batch", validation))
     else:
-        raise ValueError("without Y, sample weights come with the batches: (x, y, sample_weight)")
-
-    history = History()
-    start = _core.Snapshot(network, optimizer.bind(network))
-    monitor = _Monitor(rule, network, optimizer.bind(network)) if rule else None
-    display = open_progress(epochs, source.batches) if progress else None
-    try:
-        for epoch in range(epochs):
-            if epoch > 0:
-                start.retake()
-            steps = _train_epoch(network, source, optimizer, start, history, display)
-            if validation is not None:
-                history.add_validation(network.evaluate(*validation))
-            stop = monitor is not None and monitor.stops(history)
-            if display is not None:
-                display.epoch(history, steps)
-            # Every callback sees every epoch, also the one that another callback ends.
-            if any([callback(network, history) for callback in callbacks]) or stop:
-                break
-    finally:
-        if display is not None:
-            display.close()
-    if monitor is not None:
-        monitor.finish()
-    return history
-
-
-def _train_epoch(
-    network: Network,
-    source: Arrays | Stream,
-    optimizer: Optimizer,
-    start: _core.Snapshot,
-    history: History,
-    display: Bar | Lines | None,
-) -> int:
-    """Train one epoch, enter it in the history and return its number of steps."""
-    began = perf_counter()
-    cost, steps, bad_layer, learning_rate = source.train(
-        optimizer, display.poll if display else None
-    )
-    # The last update of an epoch may leave the finite numbers without a cost to show it.
-    bad_layer = bad_layer or network._nonfinite_layer()
-    if bad_layer:
-        start.restore()
-        raise DivergenceError(network.epoch + 1, steps, bad_layer, history)
-    network._epoch += 1
-    history.seconds.append(perf_counter() - began)
-    history.epochs.append(network.epoch)
-    history.cost.append(cost)
-    history.learning_rate.append(learning_rate)
-    return steps
+        if sample_weight is not None:
+            raise ValueError(
+                "without Y, sample weights come with the batches: (x, y, sample_weight)"
+            )
+        if validation_split:
+            raise ValueError("validation_split needs arrays: give a stream validation_data")
+        if metrics and validation is None:
+            raise ValueError("metrics of a stream need validation_data to be evaluated on")
+        source = Stream(network, X, epochs, class_weight, regularization, threads)
+    measures = Measures(network, training, validation, metrics)
+    monitor = None
+    if rule is not None:
+        measures.check_name(rule.monitor, names)
+        monitor = Monitor(rule, network, optimizer.bind(network))
+    run = Run(network, source, optimizer, epochs, measures, monitor, called)
+    if checkpoint is not None:
+        # What a run must have in common with the one that it continues.
+        settings = {
+            "batch_size": batch_size if training is not None else None,
+            "shuffle": shuffle if training is not None else None,
+            "optimizer": optimizer._described(),
+            "learning_rate": _described_rate(optimizer.learning_rate),
+            "label_smoothing": float(regularization.label_smoothing),
+            "dropout": list(regularization.rates),
+            "class_weight": None if class_weight is None else str(class_weight),
+            "metrics": names if metrics or validation is not None else [],
+            "early_stopping": None if rule is None else repr(rule),
+            "callbacks": called.kinds(),
+        }
+        _prepare_checkpoint(run, checkpoint, resume, settings)
+    elif resume:
+        raise ValueError("resume=True needs checkpoint=, the path of the run to be continued")
+    network._history = run.history
+    if progress and not run.done:
+        run.display = open_progress(epochs, source, run.at.epochs)
+    run.train()
+    return run.history
 
 
-class _Monitor:
-    """Follows the monitored cost through one call of ``fit``."""
+class At(NamedTuple):
+    """Where a run is. It is replaced whole, so that no interruption can come between its parts."""
 
-    def __init__(self, rule: EarlyStopping, network: Network, state: _core.OptimizerState) -> None:
-        self.rule, self.network, self.state = rule, network, state
-        self.best = math.inf
-        self.waited = 0
-        self.snapshot: _core.Snapshot | None = None
-
-    def stops(self, history: History) -> bool:
-        """Take note of the last epoch; return whether training has waited long enough."""
-        cost = (history.validation_cost or history.cost)[-1]
-        if cost < self.best - self.rule.min_delta:
-            self.best, self.waited = cost, 0
-            history.best_epoch = history.epochs[-1]
-            if self.rule.restore_best and self.snapshot is not None:
-                self.snapshot.retake()
-            elif self.rule.restore_best:
-                self.snapshot = _core.Snapshot(self.network, self.state)
-        else:
-            self.waited += 1
-        return self.waited >= self.rule.patience
-
-    def finish(self) -> None:
-        """Go back to the best epoch, if that is wanted and there was one."""
-        if self.snapshot is not None:
-            self.snapshot.restore()
+    epochs: int  # completed: their callbacks have returned
+    position: _core.Position  # in the epoch after these
+    seconds: float  # of that epoch, before a resumed run took it up
+    ended: bool  # for good: by early stopping or a callback
+    standing: Standing | None
+    callbacks: list[Any]
+    learning_rate: float | None  # None: a schedule
 
 
-def _count(name: str, value: int, least: int = 1) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if index(value) < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return index(value)
+class Measures:
+    """What is measured after every epoch."""
+
+    def __init__(
+        self,
+        network: Network,
+        training: Batch | None,
+        validation: Batch | None,
+        metrics: Sequence[Metric],
+    ) -> None:
+        self.network, self.training, self.validation = network, training, validation
+        self.metrics = metrics
+
+    def after_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return metrics of the training data, and cost and metrics of the validation data."""
+        evaluate = self.network.evaluate
+        if self.validation is not None:
+            return {}, evaluate(*self.validation, metrics=self.metrics)
+        if not self.metrics:
+            return {}, {}
+        found = evaluate(*cast("Batch", self.training), metrics=self.metrics)
+        del found["cost"]
+        return found, {}
+
+    def check_name(self, monitor: str, names: Sequence[str]) -> None:
+        """Raise ValueError unless there will be a cost or metric `monitor`."""
+        known = ["cost"]
+        if self.validation is not None:
+            known = [*known, *names, "validation_cost", *(f"validation_{name}" for name in names)]
+        elif self.metrics:
+            known += names
+        if monitor not in known:
+            raise ValueError(
+                f"early_stopping monitors {monitor!r}, which is none of {', '.join(known)}: "
+                "add it to metrics, or give validation_data"
+            )
 
 
-def _callables(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
-    listed = tuple(callbacks) if hasattr(callbacks, "__iter__") else (None,)
-    if not all(map(callable, listed)):
-        raise TypeError("callbacks must be a sequence of functions (network, history)")
-    return cast("tuple[Callback, ...]", listed)
+class Run:
+    """The course of one call of ``fit``."""
+
+    def __init__(
+        self,
+        network: Network,
+        source: Source,
+        optimizer: Optimizer,
+        epochs: int,
+        measures: Measures,
+        monitor: Monitor | None,
+        callbacks: Callbacks,
+    ) -> None:
+        self.network, self.source, self.optimizer = network, source, optimizer
+        self.epochs, self.measures, self.monitor = epochs, measures, monitor
+        self.callbacks = callbacks
+        self.saver: Saver | None = None
+        self.display: Display | None = None
+        self.history = History()
+        self.first_epoch = network.epoch
+        self.began: float | None = None  # when the training of the epoch began or was taken up
+        self.at = self._at(0)
+        self.start: _core.Snapshot | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to train."""
+        return self.at.ended or self.at.epochs >= self.epochs
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on training the epoch that is under way."""
+        return self.at.seconds + (perf_counter() - self.began if self.began is not None else 0)
+
+    def take_up(
+        self,
+        history: History,
+        position: _core.Position,
+        epochs: int,
+        ended: bool,
+        seconds: float,
+    ) -> None:
+        """Go on where a checkpoint was made."""
+        self.history = history
+        self.first_epoch = self.network.epoch - epochs
+        self.at = self._at(epochs, ended, position, seconds)
+
+    def train(self) -> None:
+        """Train what is left."""
+        try:
+            while not self.done:
+                self._epoch()
+            if self.saver is not None:
+                self.saver.save(self)
+        except BaseException as error:
+            self.history._cut(len(self.history.epochs))
+            self.network._epoch = self.first_epoch + len(self.history.epochs)
+            if self.saver is not None and not isinstance(error, DivergenceError):
+                self.saver.save_at_exception(self)
+            raise
+        finally:
+            if self.display is not None:
+                self.display.close()
+        if self.monitor is not None:
+            self.monitor.finish()
+
+    def _epoch(self) -> None:
+        """Train an epoch, or what is left of it; measure, tell, and look who ends the training."""
+        network, position = self.network, self.at.position
+        resumed_at = position.steps
+        if self.start is None:
+            self.start = _core.Snapshot(network, self.optimizer.bind(network))
+        elif not resumed_at:
+            self.start.retake()
+        self.began = perf_counter()
+        watch = self._watch if self.callbacks.after_step else None
+        poll = self._poll if self.display is not None or self.saver is not None else None
+        outcome = self.source.train(self.optimizer, position, poll, watch)
+        seconds, self.began = self.seconds, None
+        # The last update of an epoch may leave the finite numbers without a cost to show it.
+        bad_layer = outcome.bad_layer or network._nonfinite_layer()
+        if bad_layer:
+            self.start.restore()
+            raise DivergenceError(
+                network.epoch + 1, position.steps, bad_layer, self.history, resumed_at
+            )
+        if outcome.ended and position.steps != self.source.batches:
+            self.at = self.at._replace(seconds=seconds, ended=True)
+            return
+        metrics, validation = self.measures.after_epoch()
+        self.history._add(
+            network.epoch + 1,
+            position.mean,
+            outcome.learning_rate,
+            seconds,
+            metrics=metrics,
+            validation=validation,
+        )
+        network._epoch += 1
+        ended = outcome.ended
+        if self.monitor is not None:
+            self.monitor.note(self.history)
+            ended |= self.monitor.stops
+        if self.display is not None:
+            self.display.epoch(self.history, position)
+        ended |= self.callbacks.epoch_ended(network, self.history)
+        self.at = self._at(self.at.epochs + 1, ended)
+        if self.saver is not None:
+            self.saver.epoch_ended(self)
+
+    def _at(
+        self,
+        epochs: int,
+        ended: bool = False,
+        position: _core.Position | None = None,
+        seconds: float = 0.0,
+    ) -> At:
+        rate = self.optimizer.learning_rate
+        return At(
+            epochs,
+            position or _core.Position(),
+            seconds,
+            ended,
+            None if self.monitor is None else self.monitor.standing,
+            self.callbacks.states(),
+            None if callable(rate) else rate,
+        )
+
+    def _poll(self, steps: int) -> None:
+        if self.display is not None:
+            self.display.poll(self.at.position)
+        if self.saver is not None:
+            self.saver.poll(self)
+
+    def _watch(self, steps: int, cost: float) -> bool:
+        return self.callbacks.step_ended(self.network, steps, cost)
+
+
+def _prepare_checkpoint(
+    run: Run,
+    checkpoint: Checkpoint | str | os.PathLike[str],
+    resume: bool,
+    settings: Mapping[str, Any],
+) -> None:
+    """Let `run` save, and take up the run that is in the file, if that is wanted."""
+    from chainrule.resume import Saver, fingerprint, take_up
+
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    checkpoint.check_folder()
+    network, measures = run.network, run.measures
+    data = {
+        "data": fingerprint(network, measures.training),
+        "validation": fingerprint(network, measures.validation),
+    }
+    run.saver = Saver(checkpoint, {**data, **settings})
+    if resume and os.path.exists(checkpoint.path):
+        take_up(run, checkpoint.path, run.saver.settings)
+
+
+def _described_rate(rate: LearningRate) -> str:
+    """Return what tells another learning rate: of a function, its name."""
+    text = repr(rate)
+    return getattr(rate, "__qualname__", type(rate).__qualname__) if " at 0x" in text else text
+
+
+def _listed(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
+    return (metrics,) if isinstance(metrics, str) or callable(metrics) else tuple(metrics)
 
 
 def _stopping_rule(value: EarlyStopping | int | None) -> EarlyStopping | None:
     if value is None or isinstance(value, EarlyStopping):
         return value
-    return EarlyStopping(_count("early_stopping", value))
+    return EarlyStopping(count("early_stopping", value))
 
 
 def _validation(network: Network, data: Sequence[ArrayLike] | None) -> Batch | None:
@@ -213,3 +361,25 @@ def _validation(network: Network, data: Sequence[ArrayLike] | None) -> Batch | N
     except ValueError as error:
         raise ValueError(f"validation_data: {error}") from error
     return batch
+
+
+def _split(data: Batch, share: float, validation: Batch | None) -> tuple[Batch, Batch]:
+    """Return the first samples for training and the last ones, that share, for validation."""
+    if validation is not None:
+        raise ValueError("give validation_data or validation_split, not both")
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ValueError(f"validation_split must be a share in [0, 1), got {share!r}")
+    x, y, w = data
+    n = len(x) - round(len(x) * share)
+    if not 0 < n < len(x):
+        raise ValueError(
+            f"validation_split={share} of {len(x)} samples leaves none to train on or to validate"
+        )
+    parts = (
+        (x[part], y[part], None if w is None else w[part]) for part in (slice(n), slice(n, None))
+    )
+    first, last = parts
+    for what, (_, _, weight) in (("train on", first), ("validate", last)):
+        if weight is not None and not weight.any():
+            raise ValueError(f"validation_split leaves no sample with weight to {what}")
+    return first, last
