@@ -123,10 +123,14 @@ class Cases {
     float* const v = buffers_.emplace_back(static_cast<std::size_t>(n)).data();
     const std::string text = std::to_string(n);
     const double bytes = 4.0 * static_cast<double>(n);
-    add("sgd       " + text, 0, 3 * bytes, [=, &k] { k.sgd(w, g, n, 0, 0); });
-    add("momentum  " + text, 0, 5 * bytes, [=, &k] { k.momentum(w, g, m, n, 0, 0.5f, false, 0); });
+    add("sgd       " + text, 0, 3 * bytes, [=, &k] { k.sgd(w, g, n, {}, 0); });
+    add("momentum  " + text, 0, 5 * bytes, [=, &k] { k.momentum(w, g, m, n, {}, 0, 0.5f, false); });
     add("adam      " + text, 0, 7 * bytes,
-        [=, &k] { k.adam(w, g, m, v, n, {0.1, 0.999, 0.001, 1e-8, 0, 0, 1}); });
+        [=, &k] { k.adam(w, g, m, v, n, {}, {0.1, 0.999, 0.001, 1e-8, 0, 0, 1}); });
+    add("rmsprop   " + text, 0, 5 * bytes,
+        [=, &k] { k.rmsprop(w, g, v, nullptr, nullptr, n, {}, {0.99, 0.01, 1e-8, 0, 0}); });
+    add("adagrad   " + text, 0, 5 * bytes, [=, &k] { k.adagrad(w, g, v, n, {}, 0, 1e-10f); });
+    add("norm      " + text, 0, bytes, [=, &k] { sink_ = k.square_sum(g, w, n, {}); });
   }
 
   void run() {
@@ -153,6 +157,7 @@ class Cases {
   }
 
  private:
+  double sink_ = 0;  // so that a sum is not left out
   // Small numbers that stay finite and normal however often a kernel runs.
   float* numbers(Size n) {
     float* const data = buffers_.emplace_back(static_cast<std::size_t>(n)).data();

@@ -356,6 +356,18 @@ def make_state() -> Trial:
     return Trial(partial(_core.OptimizerState, net, "adam", {"beta1": 0.5}), net)
 
 
+def get_state() -> Trial:
+    net = network()
+    state = _core.OptimizerState(net, "adam", {})
+    return Trial(lambda: list(state.get().values()), net, state)
+
+
+def set_state() -> Trial:
+    net = network()
+    state = _core.OptimizerState(net, "sgd", {"momentum": 0.5})
+    return Trial(partial(state.set, 3, {"momentum_buffer": np.ones(66)}), net, state)
+
+
 def take_snapshot() -> Trial:
     net = network()
     state = _core.OptimizerState(net, "adam", {})
@@ -399,6 +411,8 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "initialize": method("_initialize", ["zeros", "zeros"], 1),
     "check_data": method("_check_data", X, Y, None),
     "OptimizerState": make_state,
+    "get": get_state,
+    "set": set_state,
     "Snapshot": take_snapshot,
     "Position": lambda: Trial(lambda: _core.Position(1, 5, 2.0, 4.0).mean),
     "step": step_core,

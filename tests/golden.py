@@ -36,6 +36,12 @@ OPTIMIZERS = {
     "sgd": lambda: cr.SGD(0.05),
     "momentum": lambda: cr.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda: cr.Adam(0.01, weight_decay=0.01),
+    "adamw": lambda: cr.AdamW(0.01, weight_decay=0.1),
+    "rmsprop": lambda: cr.RMSprop(0.01, momentum=0.9, centered=True),
+    "adagrad": lambda: cr.Adagrad(0.05, lr_decay=0.01, initial_accumulator_value=0.1),
+    "clipped": lambda: cr.SGD(
+        0.05, momentum=0.5, l1=0.001, l2=0.01, clip_value=0.02, clip_norm=0.1
+    ),
 }
 
 

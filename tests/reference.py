@@ -318,15 +318,40 @@ class Net:
 # --- the update rules, on a list of arrays changed in place -----------------------------------
 
 
+@dataclass(kw_only=True)
+class Rule:
+    """Penalties of the weights (matrices), then clipping, then the rule."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    clip_value: float | None = None
+    clip_norm: float | None = None
+
+    def step(self, parameters: list[Array], gradients: list[Array]) -> None:
+        treated = [
+            g + self.l2 * p + self.l1 * np.sign(p) if p.ndim == 2 else g
+            for p, g in zip(parameters, gradients, strict=True)
+        ]
+        if self.clip_value is not None:
+            treated = [np.clip(g, -self.clip_value, self.clip_value) for g in treated]
+        if self.clip_norm is not None:
+            norm = math.sqrt(sum(float(np.sum(g * g)) for g in treated))
+            treated = [g * min(1.0, self.clip_norm / (norm + 1e-6)) for g in treated]
+        self.update(parameters, treated)
+
+    def update(self, parameters: list[Array], gradients: list[Array]) -> None:
+        raise NotImplementedError
+
+
 @dataclass
-class SGD:
+class SGD(Rule):
     learning_rate: float
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
     velocity: list[Array] | None = None
 
-    def step(self, parameters: list[Array], gradients: list[Array]) -> None:
+    def update(self, parameters: list[Array], gradients: list[Array]) -> None:
         self.velocity = self.velocity or [np.zeros_like(p) for p in parameters]
         for p, g, v in zip(parameters, gradients, self.velocity, strict=True):
             g = g + self.weight_decay * p
@@ -335,7 +360,7 @@ class SGD:
 
 
 @dataclass
-class Adam:
+class Adam(Rule):
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -343,16 +368,71 @@ class Adam:
     t: int = 0
     moments: list[tuple[Array, Array]] | None = None
 
-    def step(self, parameters: list[Array], gradients: list[Array]) -> None:
+    def update(self, parameters: list[Array], gradients: list[Array]) -> None:
         beta1, beta2 = self.betas
         self.moments = self.moments or [(np.zeros_like(p), np.zeros_like(p)) for p in parameters]
         self.t += 1
         for p, g, (m, v) in zip(parameters, gradients, self.moments, strict=True):
-            g = g + self.weight_decay * p
+            g = self.decay(p, g)
             m[...] = beta1 * m + (1 - beta1) * g
             v[...] = beta2 * v + (1 - beta2) * g * g
             m_hat, v_hat = m / (1 - beta1**self.t), v / (1 - beta2**self.t)
             p -= self.learning_rate * m_hat / (np.sqrt(v_hat) + self.eps)
+
+    def decay(self, p: Array, g: Array) -> Array:
+        return g + self.weight_decay * p
+
+
+@dataclass
+class AdamW(Adam):
+    weight_decay: float = 0.01
+
+    def decay(self, p: Array, g: Array) -> Array:
+        p -= self.learning_rate * self.weight_decay * p
+        return g
+
+
+@dataclass
+class RMSprop(Rule):
+    learning_rate: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    centered: bool = False
+    state: list[tuple[Array, Array, Array]] | None = None
+
+    def update(self, parameters: list[Array], gradients: list[Array]) -> None:
+        zeros = np.zeros_like
+        self.state = self.state or [(zeros(p), zeros(p), zeros(p)) for p in parameters]
+        for p, g, (s, m, v) in zip(parameters, gradients, self.state, strict=True):
+            g = g + self.weight_decay * p
+            s[...] = self.alpha * s + (1 - self.alpha) * g * g
+            m[...] = self.alpha * m + (1 - self.alpha) * g
+            variance = s - m * m if self.centered else s
+            v[...] = self.momentum * v + g / (np.sqrt(np.maximum(variance, 0)) + self.eps)
+            p -= self.learning_rate * v
+
+
+@dataclass
+class Adagrad(Rule):
+    learning_rate: float = 1e-2
+    eps: float = 1e-10
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    t: int = 0
+    sums: list[Array] | None = None
+
+    def update(self, parameters: list[Array], gradients: list[Array]) -> None:
+        initial = self.initial_accumulator_value
+        self.sums = self.sums or [np.full_like(p, initial) for p in parameters]
+        rate = self.learning_rate / (1 + self.t * self.lr_decay)
+        self.t += 1
+        for p, g, s in zip(parameters, gradients, self.sums, strict=True):
+            g = g + self.weight_decay * p
+            s += g * g
+            p -= rate * g / (np.sqrt(s) + self.eps)
 
 
 def interleave(gradients: Any) -> list[Array]:
@@ -366,7 +446,7 @@ def interleave(gradients: Any) -> list[Array]:
 
 def descend(
     net: Net,
-    rule: SGD | Adam,
+    rule: Rule,
     x: Array,
     y: Array,
     batch: int,

@@ -343,6 +343,76 @@ def pullback(net, x, dC_da):
 # --- descent ----------------------------------------------------------------------------------
 
 
+NORM_ROWS = 64  # inputs k of a layer whose squares are summed before they meet other sums
+
+
+@dataclass(kw_only=True)
+class Rule:
+    """What happens to a gradient before a rule sees it."""
+
+    l1: float = 0.0
+    l2: float = 0.0
+    clip_value: float = math.inf
+    clip_norm: float = math.inf
+
+    def step(self, net, gradient):
+        layers = [self.clipped(*self.penalized(layer, g)) for layer, g in by_layer(net, gradient)]
+        scale = self.scale(net, layers) if self.clip_norm < math.inf else 1.0
+        treated = [g * net.T(scale) for g in flatten(layers)]
+        return self.update(net.parameters(), treated)
+
+    def penalized(self, layer, gradient):
+        w_gradient, b_gradient = gradient
+        rows = zip(layer.w, w_gradient, strict=True)
+        return [[self.penalty(w, g) for w, g in zip(*row, strict=True)] for row in rows], b_gradient
+
+    def penalty(self, w, g):
+        l1, l2 = type(w)(self.l1), type(w)(self.l2)
+        g = fma(l2, w, g) if l2 else g
+        return g + copysign(l1, w) if l1 and w != 0 else g
+
+    def clipped(self, w_gradient, b_gradient):
+        return [list(map(self.clip, row)) for row in w_gradient], [*map(self.clip, b_gradient)]
+
+    def clip(self, g):
+        bound = type(g)(self.clip_value)
+        return minimum(maximum(g, -bound), bound) if math.isfinite(g) else g
+
+    def scale(self, net, layers):
+        squares = running_sum(total for w, b in layers for total in square_sums(net.T, w, b))
+        scale = self.clip_norm / (math.sqrt(squares) + 1e-6)
+        return 0.0 if math.isnan(scale) else min(scale, 1.0)
+
+
+def by_layer(net, gradient):
+    """Pairs of a layer and its part (rows, biases) of a flat gradient."""
+    numbers = iter(gradient)
+    for layer in net.layers:
+        w = [[next(numbers) for _ in row] for row in layer.w]
+        yield layer, (w, [next(numbers) for _ in layer.b or ()])
+
+
+def square_sums(T, w, b):
+    """Sums of squares in float64: of W for 64 inputs at a time, then of b."""
+    n_out, n_in = len(w), len(w[0])
+    s = chains(T, n_out)  # so many inputs lie side by side in the lanes
+    for start in range(0, n_in, NORM_ROWS):
+        inputs = range(start, min(start + NORM_ROWS, n_in))
+        yield square_sum(
+            T, [(k % s * (T.lanes // s) + j, w[j][k]) for k in inputs for j in range(n_out)]
+        )
+    if b:
+        yield square_sum(T, list(enumerate(b)))
+
+
+def square_sum(T, placed):
+    lanes = [Float64(0)] * T.lanes
+    for place, g in placed:
+        x = Float64(float(g))
+        lanes[place % T.lanes] = fma(x, x, lanes[place % T.lanes])
+    return float(fold(lanes, add))
+
+
 def decayed(g, w, weight_decay):
     decay = type(w)(weight_decay)
     return fma(decay, w, g) if decay else g
@@ -353,8 +423,14 @@ def normal_or_zero(x):
     return T(0) if abs(x) < math.ldexp(1, T.least + T.digits - 1) else x
 
 
+def mean_square(beta, g, v):
+    """Of g², β being the share of the past."""
+    T = type(g)
+    return normal_or_zero(fma(T(1 - beta) * g, g, T(beta) * v))
+
+
 @dataclass
-class SGD:
+class SGD(Rule):
     learning_rate: float
     momentum: float = 0.0
     nesterov: bool = False
@@ -377,7 +453,7 @@ class SGD:
 
 
 @dataclass
-class Adam:
+class Adam(Rule):
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -394,19 +470,84 @@ class Adam:
         self.moments = self.moments or [(T(0), T(0))] * len(parameters)
         updated = []
         for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
-            g = decayed(g, w, self.weight_decay)
+            w, g = self.decay(w, g)
             m, v = self.moments[i]
             m = normal_or_zero(fma(T(1 - beta1), g - m, m))
-            v = normal_or_zero(fma(T(1 - beta2) * g, g, T(beta2) * v))
+            v = mean_square(beta2, g, v)
             self.moments[i] = m, v
             updated.append(fma(step, m / (sqrt(v) / correction + self.eps), w))
+        return updated
+
+    def decay(self, w, g):
+        return w, decayed(g, w, self.weight_decay)
+
+
+@dataclass
+class AdamW(Adam):
+    weight_decay: float = 0.01
+
+    def decay(self, w, g):
+        shrink = type(w)(self.learning_rate * self.weight_decay)
+        return fma(-shrink, w, w) if shrink else w, g
+
+
+@dataclass
+class RMSprop(Rule):
+    learning_rate: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    centered: bool = False
+    state: list[tuple[Any, Any, Any]] = field(default_factory=list)
+
+    def update(self, parameters, gradient):
+        T = type(parameters[0])
+        eta, mu = T(self.learning_rate), T(self.momentum)
+        self.state = self.state or [(T(0), T(0), T(0))] * len(parameters)
+        updated = []
+        for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
+            g = decayed(g, w, self.weight_decay)
+            s, m, v = self.state[i]
+            variance = s = mean_square(self.alpha, g, s)
+            if self.centered:
+                m = normal_or_zero(fma(T(1 - self.alpha), g - m, m))
+                variance = maximum(T(0), fma(-m, m, s))
+            direction = g / (sqrt(variance) + self.eps)
+            if self.momentum:
+                direction = v = normal_or_zero(fma(mu, v, direction))
+            self.state[i] = s, m, v
+            updated.append(fma(-eta, direction, w))
+        return updated
+
+
+@dataclass
+class Adagrad(Rule):
+    learning_rate: float = 1e-2
+    eps: float = 1e-10
+    lr_decay: float = 0.0
+    weight_decay: float = 0.0
+    initial_accumulator_value: float = 0.0
+    updates: int = 0
+    sums: list[Any] = field(default_factory=list)
+
+    def update(self, parameters, gradient):
+        T = type(parameters[0])
+        eta = T(self.learning_rate / (1 + self.updates * self.lr_decay))
+        self.updates += 1
+        self.sums = self.sums or [T(self.initial_accumulator_value)] * len(parameters)
+        updated = []
+        for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
+            g = decayed(g, w, self.weight_decay)
+            self.sums[i] = normal_or_zero(fma(g, g, self.sums[i]))
+            updated.append(fma(-eta, g / (sqrt(self.sums[i]) + self.eps), w))
         return updated
 
 
 def train_step(net, rule, x, y, weights=None, **regularization):
     """One update from one batch; the cost before it."""
     cost, gradient = mean_gradient(net, x, y, weights, **regularization)
-    net.set_parameters(rule.update(net.parameters(), gradient))
+    net.set_parameters(rule.step(net, gradient))
     return cost
 
 

@@ -18,6 +18,14 @@ RULES = {
     "sgd": (lambda: cr.SGD(0.05), set()),
     "momentum": (lambda: cr.SGD(0.05, momentum=0.9, nesterov=True), {"momentum_buffer"}),
     "adam": (lambda: cr.Adam(0.01), {"exp_avg", "exp_avg_sq"}),
+    "adamw": (lambda: cr.AdamW(0.01), {"exp_avg", "exp_avg_sq"}),
+    "rmsprop": (lambda: cr.RMSprop(), {"square_avg"}),
+    "centered": (
+        lambda: cr.RMSprop(momentum=0.9, centered=True),
+        {"square_avg", "grad_avg", "momentum_buffer"},
+    ),
+    "adagrad": (lambda: cr.Adagrad(0.1, lr_decay=0.1, initial_accumulator_value=0.1), {"sum"}),
+    "clipped": (lambda: cr.Adagrad(0.1, l1=0.01, clip_value=0.1, clip_norm=0.1), {"sum"}),
 }
 
 

@@ -207,6 +207,9 @@ RULES = {
     "Nesterov": lambda: cr.SGD(RATE, momentum=0.9, nesterov=True, weight_decay=0.01),
     "Adam": lambda: cr.Adam(0.01),
     "Adam with decay": lambda: cr.Adam(0.01, weight_decay=0.01),
+    "AdamW": lambda: cr.AdamW(0.01, clip_norm=0.1),
+    "RMSprop": lambda: cr.RMSprop(momentum=0.9, centered=True, l1=1e-3),
+    "Adagrad": lambda: cr.Adagrad(0.1, lr_decay=0.1, clip_value=0.01),
 }
 EPOCHS = 2
 

@@ -354,6 +354,9 @@ def test_no_update_reaches_the_padding(rng, dtype):
     before = net.predict(x)
     with suppress(ValueError):
         net.train_step(x, x, optimizer=cr.Adam(float(np.finfo(dtype).max) / 2))
+    broken = cr.Gradients(None, (np.full((2, 2), np.nan),), (np.full(2, np.inf),))
+    for make in (cr.SGD, cr.AdamW, cr.RMSprop, cr.Adagrad):
+        net.apply(broken, make(0.1, l1=0.1, l2=0.1, clip_value=0.1, clip_norm=0.1))
     for parameter, values in zip((*net.weights, *net.biases), kept, strict=True):
         parameter[...] = values
     assert_same_bits(net.predict(x), before)
@@ -383,6 +386,26 @@ RULES = {
         cr.Adam,
         spec.Adam,
         {"learning_rate": 0.01, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.03},
+    ),
+    "AdamW": (cr.AdamW, spec.AdamW, {"learning_rate": 0.01, "weight_decay": 0.3}),
+    "RMSprop": (cr.RMSprop, spec.RMSprop, {"alpha": 0.8, "weight_decay": 0.03}),
+    "RMSprop_centered": (cr.RMSprop, spec.RMSprop, {"momentum": 0.7, "centered": True}),
+    "Adagrad": (cr.Adagrad, spec.Adagrad, {"learning_rate": 0.1}),
+    "Adagrad_decay": (
+        cr.Adagrad,
+        spec.Adagrad,
+        {"lr_decay": 0.3, "weight_decay": 0.03, "initial_accumulator_value": 0.1},
+    ),
+    "penalties": (cr.SGD, spec.SGD, {"learning_rate": 0.1, "l1": 0.02, "l2": 0.3}),
+    "clip_value": (cr.Adam, spec.Adam, {"learning_rate": 0.01, "clip_value": 0.1}),
+    "clip_norm": (cr.SGD, spec.SGD, {"learning_rate": 0.1, "clip_norm": 0.2}),
+    "treated": (
+        cr.SGD,
+        spec.SGD,
+        {
+            **{"learning_rate": 0.1, "momentum": 0.5, "weight_decay": 0.03},
+            **{"l1": 0.02, "l2": 0.3, "clip_value": 0.1, "clip_norm": 0.2},
+        },
     ),
 }
 
@@ -448,6 +471,8 @@ def test_apply_follows(rng, rules, dtype):
         ("SGD", {"learning_rate": 0.5, "momentum": 0.5}),
         ("SGD", {"learning_rate": 0.5, "momentum": 0.5, "nesterov": True}),
         ("Adam", {"learning_rate": 0.5, "betas": (0.5, 0.5)}),
+        ("RMSprop", {"learning_rate": 0.5, "alpha": 0.5, "momentum": 0.5, "centered": True}),
+        ("Adagrad", {"learning_rate": 0.5}),
     ],
 )
 def test_states_that_decay_below_the_normal_numbers_are_zero(rng, rule, options, dtype):
@@ -468,6 +493,19 @@ def test_states_that_decay_below_the_normal_numbers_are_zero(rng, rule, options,
         assert_specified(net.get_parameters(), twin.parameters())
     buffers = [a for a in ours.state_dict().values() if isinstance(a, np.ndarray)]
     assert all(np.all((a == 0) | (np.abs(a) >= tiny)) for a in buffers)
+
+
+@pytest.mark.parametrize("sizes", [[70, 3, 20], [130, 1], [65, 17, 6], [3, 9, 2]], ids=str)
+def test_the_norm_of_layers_of_every_width(rng, sizes, dtype):
+    net, x, y = problem(rng, sizes, "tanh", "mse", 2, dtype)
+    rules = (rule(0.1, clip_norm=1e-3) for rule in (cr.SGD, spec.SGD))
+    assert_fit_follows(net, x, y, rules, 2, epochs=1)
+
+
+def test_the_norm_of_a_network_without_biases(rng, dtype):
+    net, x, y = problem(rng, [5, 9, 2], "tanh", "mse", 2, dtype, bias=False)
+    rules = (rule(0.1, clip_norm=1e-3, l1=0.1) for rule in (cr.SGD, spec.SGD))
+    assert_fit_follows(net, x, y, rules, 2, epochs=1)
 
 
 @pytest.mark.parametrize("readable", [True, False])

@@ -1,6 +1,7 @@
 // Optimisers, steps and epochs of descent, and snapshots of both.
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <optional>
@@ -108,12 +109,15 @@ struct OptimizerState {
           "a network, or call its reset()");
     return of<T>();
   }
+  bool is_adam() const { return rule == Rule::adam || rule == Rule::adamw; }
   template <class T>
   void check_rate(double rate) const {
     python::check_rate<T>(rate);
-    if (rule == Rule::adam)
+    if (is_adam())
       check_number<T>("the learning rate over 1 - beta1, Adam's first step size,",
                       rate / (1 - hyperparameters.beta1));
+    if (rule == Rule::adamw)
+      check_number<T>("the learning rate times weight_decay", rate * hyperparameters.weight_decay);
   }
 };
 
@@ -124,38 +128,57 @@ std::unique_ptr<Optimizer<T>> make_optimizer(const OptimizerState& state, const 
   return std::make_unique<Optimizer<T>>(state.rule, state.hyperparameters, layout);
 }
 
+template <class T>
+void check_hyperparameter(const std::string& name, double number) {
+  check_number<T>(name, number);
+  if ((name == "eps" || name == "clip_value") && !(static_cast<T>(number) > 0))
+    throw py::value_error(name + " is " + std::to_string(number) +
+                          ", expected a positive number that the network's dtype can hold");
+}
+
+void set_hyperparameter(Hyperparameters& hyper, const std::string& name, double number) {
+  static constexpr std::pair<std::string_view, double Hyperparameters::*> kNumbers[] = {
+      {"momentum", &Hyperparameters::momentum},
+      {"weight_decay", &Hyperparameters::weight_decay},
+      {"beta1", &Hyperparameters::beta1},
+      {"beta2", &Hyperparameters::beta2},
+      {"eps", &Hyperparameters::eps},
+      {"alpha", &Hyperparameters::alpha},
+      {"lr_decay", &Hyperparameters::lr_decay},
+      {"initial_accumulator_value", &Hyperparameters::initial_accumulator_value},
+      {"l1", &Hyperparameters::l1},
+      {"l2", &Hyperparameters::l2},
+      {"clip_value", &Hyperparameters::clip_value},
+      {"clip_norm", &Hyperparameters::clip_norm},
+  };
+  static constexpr std::pair<std::string_view, bool Hyperparameters::*> kSwitches[] = {
+      {"nesterov", &Hyperparameters::nesterov}, {"centered", &Hyperparameters::centered}};
+  for (const auto& [known, member] : kNumbers)
+    if (name == known) {
+      hyper.*member = number;
+      return;
+    }
+  for (const auto& [known, member] : kSwitches)
+    if (name == known) {
+      hyper.*member = number != 0;
+      return;
+    }
+  throw py::value_error("unknown hyperparameter '" + name + "'");
+}
+
 std::unique_ptr<OptimizerState> make_state(const py::object& network, const std::string& rule,
                                            const py::dict& hyperparameters) {
   auto state = std::make_unique<OptimizerState>();
   state->network = network;
   state->handle = &network.cast<PyNetwork&>();
-  if (rule != kRuleNames[0] && rule != kRuleNames[1])
-    throw py::value_error("unknown rule '" + rule + "', expected sgd or adam");
-  state->rule = rule == kRuleNames[0] ? Rule::sgd : Rule::adam;
-  Hyperparameters& hyper = state->hyperparameters;
+  const auto* const named = std::ranges::find(kRuleNames, rule);
+  if (named == std::end(kRuleNames)) throw py::value_error("unknown rule '" + rule + "'");
+  state->rule = static_cast<Rule>(named - std::begin(kRuleNames));
   for (const auto& [key, value] : hyperparameters) {
     const auto name = py::cast<std::string>(key);
     const double number = py::cast<double>(value);
-    state->handle->visit([&]<class T>(TypedNetwork<T>&) {
-      check_number<T>(name, number);
-      if (name == "eps" && !(static_cast<T>(number) > 0))
-        throw py::value_error("eps is " + std::to_string(number) +
-                              ", expected a positive number that the network's dtype can hold");
-    });
-    if (name == "momentum")
-      hyper.momentum = number;
-    else if (name == "nesterov")
-      hyper.nesterov = number != 0;
-    else if (name == "weight_decay")
-      hyper.weight_decay = number;
-    else if (name == "beta1")
-      hyper.beta1 = number;
-    else if (name == "beta2")
-      hyper.beta2 = number;
-    else if (name == "eps")
-      hyper.eps = number;
-    else
-      throw py::value_error("unknown hyperparameter '" + name + "'");
+    state->handle->visit([&]<class T>(TypedNetwork<T>&) { check_hyperparameter<T>(name, number); });
+    set_hyperparameter(state->hyperparameters, name, number);
   }
   state->handle->visit([&]<class T>(TypedNetwork<T>& typed) {
     state->optimizer = make_optimizer<T>(*state, typed.network.layout);
@@ -183,7 +206,7 @@ py::dict get_state(PyNetwork& handle, Optimizer<T>& optimizer, Rule rule) {
               static_cast<T*>(PyArray_DATA(as_array(vectors[i]))));
   });
   result["step"] = step;
-  if (rule == Rule::adam) {
+  if (rule == Rule::adam || rule == Rule::adamw) {
     result["beta1_power"] = powers.beta1;
     result["beta2_power"] = powers.beta2;
   }

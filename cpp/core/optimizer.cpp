@@ -1,53 +1,147 @@
 #include "core/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace chainrule {
+namespace {
+
+// Inputs k whose row of W is summed before it meets other sums of squares. Part of the arithmetic.
+constexpr std::size_t kNormRows = 64;
+
+}  // namespace
 
 template <class T>
 Optimizer<T>::Optimizer(Rule rule, const Hyperparameters& hyperparameters, const Layout& layout)
     : rule_(rule), hyper_(hyperparameters) {
-  if (rule_ == Rule::adam) {
-    mean_ = AlignedBuffer<T>(layout.size);
-    square_ = AlignedBuffer<T>(layout.size);
-  } else if (hyper_.momentum != 0) {
-    velocity_ = AlignedBuffer<T>(layout.size);
+  if (hyper_.momentum != 0) velocity_ = AlignedBuffer<T>(layout.size);
+  if (is_adam() || hyper_.centered) mean_ = AlignedBuffer<T>(layout.size);
+  if (rule_ != Rule::sgd) square_ = AlignedBuffer<T>(layout.size);
+  std::fill_n(square_.data(), square_.size(), static_cast<T>(hyper_.initial_accumulator_value));
+  if (!penalizes()) parts_.push_back({0, layout.size, false});
+  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
+    const Layer& layer = layout.layers[l];
+    const bool is_last = l + 1 == layout.layers.size();
+    const std::size_t end = is_last ? layout.size : layout.layers[l + 1].weights;
+    if (penalizes()) {
+      parts_.push_back({layer.weights, layer.bias, false});
+      parts_.push_back({layer.bias, end, true});
+    }
+    if (!clips_norm()) continue;
+    const std::size_t step = kNormRows * layer.ld;
+    for (std::size_t i = layer.weights; i < layer.bias; i += step)
+      chunks_.push_back({i, std::min(i + step, layer.bias), false});
+    if (layout.has_bias) chunks_.push_back({layer.bias, end, true});
   }
+  chunk_squares_.resize(chunks_.size());
+}
+
+template <class T>
+bool Optimizer<T>::is_plain_descent() const {
+  return rule_ == Rule::sgd && hyper_.momentum == 0 && hyper_.weight_decay == 0 && !penalizes() &&
+         hyper_.clip_value == kNoClipping && !clips_norm();
 }
 
 template <class T>
 void Optimizer<T>::begin_step() {
   ++step_;
-  if (rule_ != Rule::adam) return;
+  if (!is_adam()) return;
   beta1_power_ *= hyper_.beta1;
   beta2_power_ *= hyper_.beta2;
 }
 
 template <class T>
+void Optimizer<T>::update(T* parameters, const T* gradient, double learning_rate,
+                          const Team& team) {
+  if (clips_norm()) {
+    team.barrier();
+    const auto [first, last] = team.share(chunks_.size(), 1);
+    for (std::size_t i = first; i < last; ++i) {
+      const Part& chunk = chunks_[i];
+      chunk_squares_[i] =
+          kernels<T>().square_sum(gradient + chunk.begin, parameters + chunk.begin,
+                                  static_cast<Size>(chunk.end - chunk.begin), penalties(chunk));
+    }
+  }
+  if (team.rank == 0) begin_step();
+  team.barrier();
+  const double scale = norm_scale();
+  const auto [low, high] = team.share(parts_.back().end, kLanesOf<T>);
+  for (const Part& part : parts_) {
+    const std::size_t begin = std::max(low, part.begin);
+    const std::size_t end = std::min(high, part.end);
+    if (begin >= end) continue;
+    GradientTerms terms = penalties(part);
+    terms.scale = scale;
+    if (rule_ != Rule::adamw) terms.weight_decay = hyper_.weight_decay;
+    apply(parameters, gradient, begin, end, learning_rate, terms);
+  }
+}
+
+// What becomes of g before the norm is taken.
+template <class T>
+GradientTerms Optimizer<T>::penalties(const Part& part) const {
+  return {.l1 = part.is_bias ? 0 : hyper_.l1,
+          .l2 = part.is_bias ? 0 : hyper_.l2,
+          .clip_value = hyper_.clip_value};
+}
+
+// min(1, clip_norm / (‖g‖ + 1e-6)), as torch.nn.utils.clip_grad_norm_. Where ‖g‖ is infinite or NaN
+// it is 0: what is not finite in g becomes NaN, and nothing else does, not even the padding.
+template <class T>
+double Optimizer<T>::norm_scale() const {
+  if (!clips_norm()) return 1;
+  double squares = 0;
+  for (const double sum : chunk_squares_) squares += sum;
+  const double scale = hyper_.clip_norm / (std::sqrt(squares) + 1e-6);
+  return std::isnan(scale) ? 0 : std::min(scale, 1.0);
+}
+
+template <class T>
 void Optimizer<T>::apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
-                         double learning_rate) {
+                         double learning_rate, const GradientTerms& terms) {
   const Kernels<T>& k = kernels<T>();
   const Size n = static_cast<Size>(end - begin);
+  const auto at = [begin](AlignedBuffer<T>& buffer) {
+    return buffer.size() > 0 ? buffer.data() + begin : nullptr;
+  };
+  T* const w = parameters + begin;
+  const T* const g = gradient + begin;
   const T rate = static_cast<T>(learning_rate);
-  const T decay = static_cast<T>(hyper_.weight_decay);
-  T* w = parameters + begin;
-  const T* g = gradient + begin;
-  if (rule_ == Rule::adam) {
-    const AdamConstants constants = {
-        .one_minus_beta1 = 1 - hyper_.beta1,
-        .beta2 = hyper_.beta2,
-        .one_minus_beta2 = 1 - hyper_.beta2,
-        .eps = hyper_.eps,
-        .weight_decay = hyper_.weight_decay,
-        .step_size = learning_rate / (1 - beta1_power_),
-        .sqrt_correction2 = std::sqrt(1 - beta2_power_),
-    };
-    k.adam(w, g, mean_.data() + begin, square_.data() + begin, n, constants);
-  } else if (hyper_.momentum != 0) {
-    k.momentum(w, g, velocity_.data() + begin, n, rate, static_cast<T>(hyper_.momentum),
-               hyper_.nesterov, decay);
-  } else {
-    k.sgd(w, g, n, rate, decay);
+  switch (rule_) {
+    case Rule::sgd:
+      if (hyper_.momentum != 0)
+        k.momentum(w, g, at(velocity_), n, terms, rate, static_cast<T>(hyper_.momentum),
+                   hyper_.nesterov);
+      else
+        k.sgd(w, g, n, terms, rate);
+      return;
+    case Rule::adam:
+    case Rule::adamw:
+      k.adam(w, g, at(mean_), at(square_), n, terms,
+             {.one_minus_beta1 = 1 - hyper_.beta1,
+              .beta2 = hyper_.beta2,
+              .one_minus_beta2 = 1 - hyper_.beta2,
+              .eps = hyper_.eps,
+              .shrink = rule_ == Rule::adamw ? learning_rate * hyper_.weight_decay : 0,
+              .step_size = learning_rate / (1 - beta1_power_),
+              .sqrt_correction2 = std::sqrt(1 - beta2_power_)});
+      return;
+    case Rule::rmsprop:
+      k.rmsprop(w, g, at(square_), at(mean_), at(velocity_), n, terms,
+                {.alpha = hyper_.alpha,
+                 .one_minus_alpha = 1 - hyper_.alpha,
+                 .eps = hyper_.eps,
+                 .momentum = hyper_.momentum,
+                 .learning_rate = learning_rate});
+      return;
+    case Rule::adagrad: {
+      const double updates_before = static_cast<double>(step_ - 1);
+      k.adagrad(w, g, at(square_), n, terms,
+                static_cast<T>(learning_rate / (1 + updates_before * hyper_.lr_decay)),
+                static_cast<T>(hyper_.eps));
+      return;
+    }
   }
 }
 
@@ -60,9 +154,13 @@ void Optimizer<T>::set_progress(std::uint64_t step, const Powers& powers) {
 
 template <class T>
 std::vector<typename Optimizer<T>::Named> Optimizer<T>::buffers() {
-  if (rule_ == Rule::adam) return {{"exp_avg", &mean_}, {"exp_avg_sq", &square_}};
-  if (hyper_.momentum != 0) return {{"momentum_buffer", &velocity_}};
-  return {};
+  const std::string_view mean = is_adam() ? "exp_avg" : "grad_avg";
+  const std::string_view square = is_adam()                ? "exp_avg_sq"
+                                  : rule_ == Rule::adagrad ? "sum"
+                                                           : "square_avg";
+  std::vector<Named> named = {{mean, &mean_}, {square, &square_}, {"momentum_buffer", &velocity_}};
+  std::erase_if(named, [](const Named& state) { return state.buffer->size() == 0; });
+  return named;
 }
 
 template <class T>

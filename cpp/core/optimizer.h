@@ -2,17 +2,21 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <vector>
 
 #include "core/aligned_buffer.h"
 #include "core/layout.h"
+#include "core/parallel.h"
 #include "kernels/kernels.h"
 
 namespace chainrule {
 
-enum class Rule { sgd, adam };
-inline constexpr std::string_view kRuleNames[] = {"sgd", "adam"};
+enum class Rule { sgd, adam, adamw, rmsprop, adagrad };
+inline constexpr std::string_view kRuleNames[] = {"sgd", "adam", "adamw", "rmsprop", "adagrad"};
+
+inline constexpr double kNoClipping = std::numeric_limits<double>::infinity();
 
 struct Hyperparameters {
   double momentum = 0;
@@ -21,6 +25,14 @@ struct Hyperparameters {
   double beta1 = 0.9;
   double beta2 = 0.999;
   double eps = 1e-8;
+  double alpha = 0.99;
+  bool centered = false;
+  double lr_decay = 0;
+  double initial_accumulator_value = 0;
+  double l1 = 0;  // penalties of the weights, not of the biases
+  double l2 = 0;
+  double clip_value = kNoClipping;
+  double clip_norm = kNoClipping;
 };
 
 // The state of one optimiser for one network. Its buffers have the layout of the parameters.
@@ -30,16 +42,14 @@ class Optimizer {
   Optimizer(Rule rule, const Hyperparameters& hyperparameters, const Layout& layout);
 
   // True where w = w - η ∇W is the whole update: no gradient has to be stored.
-  bool is_plain_descent() const {
-    return rule_ == Rule::sgd && hyper_.momentum == 0 && hyper_.weight_decay == 0;
-  }
+  bool is_plain_descent() const;
 
-  // Starts the next update: counts it and moves β^t on. Once, before the calls of apply.
+  // Counts an update and moves β^t on: alone where the update itself is made elsewhere.
   void begin_step();
 
-  // Updates the elements [begin, end) of the parameters; both multiples of 64 bytes.
-  void apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
-             double learning_rate);
+  // One update. Every thread of the team calls it when its own part of the gradient is written; no
+  // other part is read before a barrier.
+  void update(T* parameters, const T* gradient, double learning_rate, const Team& team);
 
   std::uint64_t step() const { return step_; }
 
@@ -61,14 +71,31 @@ class Optimizer {
   void copy_from(const Optimizer& other);
 
  private:
+  // A range of the buffers: weights or biases.
+  struct Part {
+    std::size_t begin, end;
+    bool is_bias;
+  };
+
+  bool is_adam() const { return rule_ == Rule::adam || rule_ == Rule::adamw; }
+  bool clips_norm() const { return hyper_.clip_norm != kNoClipping; }
+  bool penalizes() const { return hyper_.l1 != 0 || hyper_.l2 != 0; }
+  GradientTerms penalties(const Part& part) const;
+  double norm_scale() const;
+  void apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
+             double learning_rate, const GradientTerms& terms);
+
   Rule rule_;
   Hyperparameters hyper_;
   AlignedBuffer<T> velocity_;  // v of momentum
   AlignedBuffer<T> mean_;      // running mean of g
-  AlignedBuffer<T> square_;    // running mean of g²
+  AlignedBuffer<T> square_;    // running mean, or sum, of g²
   std::uint64_t step_ = 0;
   double beta1_power_ = 1;  // β1^t by repeated multiplication: the same bits everywhere
   double beta2_power_ = 1;
+  std::vector<Part> parts_;            // all parameters, cut where the penalties change
+  std::vector<Part> chunks_;           // of the sum of squares, where the norm is clipped
+  std::vector<double> chunk_squares_;  // their sums
 };
 
 }  // namespace chainrule

@@ -94,12 +94,8 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
       team.barrier();
       pass.gradients(chunk, sink->mode(first, last), sink->parameters, sink->gradient,
                      static_cast<T>(sink->learning_rate), team);
-      if (last && sink->optimizer != nullptr && !sink->steps_directly()) {
-        if (team.rank == 0) sink->optimizer->begin_step();
-        team.barrier();
-        const auto [low, high] = team.share(network.layout.size, kLanesOf<T>);
-        sink->optimizer->apply(sink->parameters, sink->gradient, low, high, sink->learning_rate);
-      }
+      if (last && sink->optimizer != nullptr && !sink->steps_directly())
+        sink->optimizer->update(sink->parameters, sink->gradient, sink->learning_rate, team);
     });
     if (last && sink != nullptr && sink->steps_directly()) sink->optimizer->begin_step();
     const double cost = sum_costs(ws, samples, begin + done, rows);
@@ -227,8 +223,7 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
 template <class T>
 void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradient,
                     double learning_rate) {
-  optimizer.begin_step();
-  optimizer.apply(network.parameters.data(), gradient, 0, network.layout.size, learning_rate);
+  optimizer.update(network.parameters.data(), gradient, learning_rate, {});
 }
 
 #define INSTANTIATE(T)                                                                            \

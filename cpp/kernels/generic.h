@@ -174,6 +174,9 @@ constexpr Kernels<T> make_table() {
           sgd<T>,
           momentum<T>,
           adam<T>,
+          rmsprop<T>,
+          adagrad<T>,
+          square_sum<T>,
           elementary<T>,
           fma_chains<T>,
           read_sum<T>};

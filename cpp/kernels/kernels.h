@@ -23,10 +23,25 @@ enum class Accumulate {
   add_step,  // w = fma(-η, g + acc, w)
 };
 
+// What becomes of g before a rule receives it:
+// (g + l2 w + l1 sign(w)) cut to [-clip_value, clip_value], times scale, + weight_decay w.
+struct GradientTerms {
+  double l1 = 0;
+  double l2 = 0;
+  double clip_value = __builtin_inf();
+  double scale = 1;
+  double weight_decay = 0;
+};
+
 struct AdamConstants {
-  double one_minus_beta1, beta2, one_minus_beta2, eps, weight_decay;
+  double one_minus_beta1, beta2, one_minus_beta2, eps;
+  double shrink;            // η λ in AdamW
   double step_size;         // η / (1 - β1^t)
   double sqrt_correction2;  // √(1 - β2^t)
+};
+
+struct RmspropConstants {
+  double alpha, one_minus_alpha, eps, momentum, learning_rate;
 };
 
 // The units that dropout leaves out of a layer: those whose random word is below the threshold.
@@ -126,10 +141,20 @@ struct Kernels {
                Size lda, const T* y, Size ldy, const T* scale /*(rows)*/, Size rows, Size n);
 
   // Updates over flat, padded buffers; n is a multiple of kLanes.
-  void (*sgd)(T* w, const T* g, Size n, T learning_rate, T weight_decay);
-  void (*momentum)(T* w, const T* g, T* velocity, Size n, T learning_rate, T momentum,
-                   bool nesterov, T weight_decay);
-  void (*adam)(T* w, const T* g, T* m, T* v, Size n, const AdamConstants& constants);
+  void (*sgd)(T* w, const T* g, Size n, const GradientTerms& terms, T learning_rate);
+  void (*momentum)(T* w, const T* g, T* velocity, Size n, const GradientTerms& terms,
+                   T learning_rate, T momentum, bool nesterov);
+  void (*adam)(T* w, const T* g, T* m, T* v, Size n, const GradientTerms& terms,
+               const AdamConstants& constants);
+  void (*rmsprop)(T* w, const T* g, T* square, T* mean /*null: not centered*/,
+                  T* velocity /*null: no momentum*/, Size n, const GradientTerms& terms,
+                  const RmspropConstants& constants);
+  void (*adagrad)(T* w, const T* g, T* sum, Size n, const GradientTerms& terms, T learning_rate,
+                  T eps);
+
+  // Σ g², g after its terms; n is a multiple of kLanes. Element i goes to lane i mod kLanes of
+  // running sums in float64, lane = fma(g, g, lane), which are added in halves.
+  double (*square_sum)(const T* g, const T* w, Size n, const GradientTerms& terms);
 
   // out_i = f(x_i)
   void (*elementary)(ElementaryFunction f, T* out, const T* x, Size n);

@@ -15,12 +15,14 @@ from chainrule.errors import DivergenceError
 from chainrule.gradients import Gradients
 from chainrule.history import History
 from chainrule.network import Network
-from chainrule.optimizers import SGD, Adam
+from chainrule.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from chainrule.predictor import Predictor
 
 __all__ = [
     "SGD",
+    "Adagrad",
     "Adam",
+    "AdamW",
     "Checkpoint",
     "DivergenceError",
     "EarlyStopping",
@@ -28,6 +30,7 @@ __all__ = [
     "History",
     "Network",
     "Predictor",
+    "RMSprop",
     "__version__",
     "get_num_threads",
     "metrics",

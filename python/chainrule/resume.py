@@ -119,6 +119,8 @@ def save(path: str, run: Run, settings: Settings) -> None:
             tensors[f"optimizer.{name}"] = value
         else:
             numbers[name] = value
+    if at.schedule:
+        numbers["schedule"] = at.schedule
     if run.monitor is not None and run.monitor.snapshot is not None:
         tensors["best.parameters"], best = run.monitor.snapshot.get()
         best_numbers = {}
@@ -259,6 +261,7 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
         if fit["best"] is not None:
             run.monitor.keep()
             run.optimizer._fill(state, saved.state("optimizer.", "optimizer"))
+            run.optimizer._take_schedule(fit["optimizer"])
     network.set_parameters(saved.contents.parameters)
     network._seed, network._epoch = saved.contents.seed, saved.contents.epoch
     if fit["learning_rate"] is not None:

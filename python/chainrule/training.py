@@ -134,6 +134,7 @@ class At(NamedTuple):
     standing: Standing | None
     callbacks: list[Any]
     learning_rate: float | None  # None: a schedule
+    schedule: dict[str, Any]  # what it has observed
 
 
 class Measures:
@@ -280,6 +281,7 @@ class Run:
         if self.display is not None:
             self.display.epoch(self.history, position)
         ended |= self.callbacks.epoch_ended(network, self.history)
+        self.optimizer.observe((self.history.validation_cost or self.history.cost)[-1])
         self.at = self._at(self.at.epochs + 1, ended)
         if self.saver is not None:
             self.saver.epoch_ended(self)
@@ -300,6 +302,7 @@ class Run:
             None if self.monitor is None else self.monitor.standing,
             self.callbacks.states(),
             None if callable(rate) else rate,
+            self.optimizer._schedule_state(),
         )
 
     def _poll(self, steps: int) -> None:

@@ -75,8 +75,9 @@ struct Problem {
     return out;
   }
 
-  double train(chainrule::Rule rule, std::size_t batch_size, int threads, chainrule::Poll poll) {
-    chainrule::Optimizer<T> optimizer(rule, {}, network.layout);
+  double train(chainrule::Rule rule, std::size_t batch_size, int threads, chainrule::Poll poll,
+               const chainrule::Hyperparameters& hyper = {}) {
+    chainrule::Optimizer<T> optimizer(rule, hyper, network.layout);
     chainrule::Workspace<T> workspace(network.layout, chainrule::workspace_rows(batch_size));
     const double rate = 0.01;
     return chainrule::train_epoch(network, workspace, optimizer, samples(), batch_size, &rate, 1,
@@ -106,17 +107,18 @@ void teams() {
   const std::vector<T> expected = problem.predict(1);
   for (const int threads : {2, 3, 4})
     check(same_bits(problem.predict(threads), expected), "predict in a team");
-  for (const auto rule : {chainrule::Rule::sgd, chainrule::Rule::adam}) {
-    for (const std::size_t batch : {256ul, kRows}) {
-      Problem<T> alone;
-      alone.train(rule, batch, 1, {});
-      for (const int threads : {2, 3}) {
-        Problem<T> team;
-        team.train(rule, batch, threads, {});
-        check(same_bits(team.parameters(), alone.parameters()), "training in a team");
+  const chainrule::Hyperparameters plain, clipped = {.l1 = 0.01, .clip_norm = 0.01};
+  for (const auto rule : {chainrule::Rule::sgd, chainrule::Rule::adam})
+    for (const chainrule::Hyperparameters& hyper : {plain, clipped})
+      for (const std::size_t batch : {256ul, kRows}) {
+        Problem<T> alone;
+        alone.train(rule, batch, 1, {}, hyper);
+        for (const int threads : {2, 3}) {
+          Problem<T> team;
+          team.train(rule, batch, threads, {}, hyper);
+          check(same_bits(team.parameters(), alone.parameters()), "training in a team");
+        }
       }
-    }
-  }
 }
 
 template <class T>

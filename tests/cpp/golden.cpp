@@ -192,14 +192,26 @@ std::string one_pass(const Words& words) {
   return predicted.text() + " " + derived.text() + " " + pulled.text();
 }
 
-template <class T>
-chainrule::Optimizer<T> make_optimizer(const std::string& name, const chainrule::Layout& layout) {
+struct Descent {
+  chainrule::Rule rule;
+  double learning_rate;
   chainrule::Hyperparameters hyper;
-  if (name != "sgd") hyper.weight_decay = 0.01;
-  if (name == "momentum") hyper.momentum = 0.9;
-  hyper.nesterov = name == "momentum";
-  return {name == "adam" ? chainrule::Rule::adam : chainrule::Rule::sgd, hyper, layout};
-}
+};
+const std::map<std::string, Descent> kDescents = {
+    {"sgd", {chainrule::Rule::sgd, 0.05, {}}},
+    {"momentum",
+     {chainrule::Rule::sgd, 0.05, {.momentum = 0.9, .nesterov = true, .weight_decay = 0.01}}},
+    {"adam", {chainrule::Rule::adam, 0.01, {.weight_decay = 0.01}}},
+    {"adamw", {chainrule::Rule::adamw, 0.01, {.weight_decay = 0.1}}},
+    {"rmsprop", {chainrule::Rule::rmsprop, 0.01, {.momentum = 0.9, .centered = true}}},
+    {"adagrad",
+     {chainrule::Rule::adagrad,
+      0.05,
+      {.eps = 1e-10, .lr_decay = 0.01, .initial_accumulator_value = 0.1}}},
+    {"clipped",
+     {chainrule::Rule::sgd,
+      0.05,
+      {.momentum = 0.5, .l1 = 0.001, .l2 = 0.01, .clip_value = 0.02, .clip_norm = 0.1}}}};
 
 template <class T>
 std::string train(const Words& words) {
@@ -208,8 +220,8 @@ std::string train(const Words& words) {
   const std::size_t rows = number(words[5], "rows");
   const std::size_t batch_size = number(words[7], "batch");
   const std::size_t epochs = number(words[8], "epochs");
-  chainrule::Optimizer<T> optimizer = make_optimizer<T>(words[6], layout);
-  const double learning_rate = words[6] == "adam" ? 0.01 : 0.05;
+  const auto& [rule, learning_rate, hyper] = kDescents.at(words[6]);
+  chainrule::Optimizer<T> optimizer(rule, hyper, layout);
 
   const std::vector<T> x = uniform<T>(rows * layout.n_inputs(), 1);
   std::vector<std::int64_t> labels(rows);

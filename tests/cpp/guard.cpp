@@ -142,11 +142,18 @@ void flat(Size n) {
     k.elementary(static_cast<chainrule::ElementaryFunction>(f), out, x, n);
   }
   const Size whole = padded<T>(n);
-  Guarded<T> w(whole), g(whole), first(whole), second(whole);
+  Guarded<T> w(whole), g(whole), first(whole), second(whole), third(whole);
   name_case("updates", 1, whole, whole);
-  k.sgd(w, g, whole, T(0.1), T(0.1));
-  k.momentum(w, g, first, whole, T(0.1), T(0.9), true, T(0.1));
-  k.adam(w, g, first, second, whole, {0.1, 0.9, 0.1, 1e-8, 0.1, 0.1, 0.1});
+  const chainrule::GradientTerms all = {0.1, 0.1, 0.5, 0.5, 0.1};
+  for (const chainrule::GradientTerms& terms : {chainrule::GradientTerms{}, all}) {
+    k.square_sum(g, w, whole, terms);
+    k.sgd(w, g, whole, terms, T(0.1));
+    k.momentum(w, g, first, whole, terms, T(0.1), T(0.9), true);
+    k.adam(w, g, first, second, whole, terms, {0.1, 0.9, 0.1, 1e-8, 0.1, 0.1, 0.1});
+    k.rmsprop(w, g, first, second, third, whole, terms, {0.9, 0.1, 1e-8, 0.9, 0.1});
+    k.rmsprop(w, g, first, nullptr, nullptr, whole, terms, {0.9, 0.1, 1e-8, 0, 0.1});
+    k.adagrad(w, g, first, whole, terms, T(0.1), T(1e-8));
+  }
 }
 
 template <class T>

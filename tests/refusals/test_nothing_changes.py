@@ -26,6 +26,10 @@ def batch():
         lambda: cr.SGD(1e39),
         lambda: cr.SGD(0.1, weight_decay=1e39),
         lambda: cr.Adam(eps=1e-50),
+        lambda: cr.AdamW(1e20, weight_decay=1e20),
+        lambda: cr.Adagrad(initial_accumulator_value=1e39),
+        lambda: cr.SGD(0.1, l1=1e39),
+        lambda: cr.SGD(0.1, clip_value=1e-50),
     ],
 )
 def test_numbers_that_float32_cannot_hold_are_refused(narrow, batch, make):

@@ -195,6 +195,18 @@ def test_an_optimizer_must_be_one(net, x, y, update, optimizer):
         lambda: cr.Adam(eps=-1e-8),
         lambda: cr.Adam(eps=np.inf),
         lambda: cr.Adam(weight_decay=-1),
+        lambda: cr.AdamW(weight_decay=-1),
+        lambda: cr.RMSprop(alpha=1.0),
+        lambda: cr.RMSprop(eps=0),
+        lambda: cr.RMSprop(momentum=1.0),
+        lambda: cr.Adagrad(eps=0),
+        lambda: cr.Adagrad(lr_decay=-0.1),
+        lambda: cr.Adagrad(initial_accumulator_value=-0.1),
+        lambda: cr.SGD(0.1, l1=-0.1),
+        lambda: cr.Adam(l2=np.nan),
+        lambda: cr.RMSprop(clip_value=0),
+        lambda: cr.Adagrad(clip_norm=-1),
+        lambda: cr.AdamW(clip_norm=np.inf),
     ],
 )
 def test_hyperparameters_out_of_range_are_refused(make):
