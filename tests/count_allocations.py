@@ -100,6 +100,7 @@ def fits() -> dict[str, Callable[[int], object]]:
     add("fit, batch 32, float64 input", [5, 7, 3], 32, "float64")
     add("fit, batch 32, momentum", [5, 7, 3], 32, optimizer=cr.SGD(1e-3, momentum=0.9))
     add("fit, batch 32, Adam", [5, 7, 3], 32, optimizer=cr.Adam())
+    add("fit, batch 32, dropout", [5, 7, 3], 32, dropout=0.5, label_smoothing=0.1)
     add("fit, batch 700", [20, 16, 4], 700)
     add("fit, two threads", [100, 120, 10], 64, threads=2)
     return cases

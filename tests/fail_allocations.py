@@ -304,6 +304,9 @@ CALLS: dict[str, Callable[[], Trial]] = {
     "vjp": on(network, vjp),
     "train_step": partial(train_step, lambda: cr.SGD(0.1)),
     "train_step, Adam": partial(train_step, cr.Adam),
+    "train_step, dropout": on(
+        network, lambda net: net.train_step(X, Y, learning_rate=0.1, dropout=0.5)
+    ),
     "apply": apply,
     "set_parameters": on(network, lambda net: net.set_parameters(net.get_parameters())),
     "fit": partial(FitTrial, lambda: cr.SGD(0.1)),

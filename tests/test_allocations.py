@@ -37,6 +37,7 @@ FITS = [
     "fit, batch 32, float64 input",
     "fit, batch 32, momentum",
     "fit, batch 32, Adam",
+    "fit, batch 32, dropout",
     "fit, batch 700",
     "fit, two threads",
 ]

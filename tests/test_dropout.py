@@ -149,6 +149,12 @@ def test_a_network_learns_with_dropout(rng):
     assert net.evaluate(x, y)["accuracy"] > 0.95
 
 
+def test_a_run_that_diverges_is_undone(rng, data):
+    net = random_network(rng, [4, 9, 3], ["relu", "identity"], "sse")
+    with unchanged(net), pytest.raises(cr.DivergenceError):
+        net.fit(*data, epochs=50, batch_size=5, learning_rate=1e6, dropout=0.5)
+
+
 # --- nothing else -----------------------------------------------------------------------------
 
 

@@ -85,8 +85,9 @@ class Network(_core.Network):
     bias : bool, default True
         Whether layers have a b.
     seed : int, optional
-        In [0, 2**64). Fixes the initial weights and the order of samples in ``fit``, on every
-        machine. None draws one from the operating system; see ``.seed``.
+        In [0, 2**64). Fixes the initial weights, and in ``fit`` the order of samples and the units
+        that dropout leaves out, on every machine. None draws one from the operating system; see
+        ``.seed``.
 
     Attributes
     ----------
@@ -148,7 +149,7 @@ class Network(_core.Network):
 
     @property
     def seed(self) -> int:
-        """The seed of the initial weights and of the order of samples."""
+        """The seed of the initial weights, the order of samples, and dropout."""
         return self._seed
 
     @property
