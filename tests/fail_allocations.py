@@ -419,6 +419,7 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "Snapshot": take_snapshot,
     "Position": lambda: Trial(lambda: _core.Position(1, 5, 2.0, 4.0).mean),
     "step": step_core,
+    "step, dropout": method("_step", X, Y, None, None, 0.1, None, None, 0.1, ([0.5], 0, 0, 0)),
     "update": update_core,
     "train_epoch": train_core,
     "Predictor": freeze_core,

@@ -219,7 +219,7 @@ TypeError, ValueError
     An array of another kind, shape or range; the message says what was expected.
 )")
       .def("_gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
-           py::arg("sample_weight") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
+           py::arg("sample_weight") = py::none(), py::arg("label_smoothing") = 0.0,
            "(cost, ∇W of every layer, ∇b of every layer).")
       .def("_record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
       .def("_trace_of", &trace_of, py::arg("x"), py::arg("y"),

@@ -589,7 +589,7 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
   network
       .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
-           py::arg("position") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
+           py::arg("position") = py::none(), py::arg("label_smoothing") = 0.0,
            py::arg("dropout") = py::none(),
            "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
            "Moves `position` on.")
@@ -600,7 +600,7 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
       .def("_train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
            py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
-           py::arg("position") = py::none(), py::kw_only(), py::arg("label_smoothing") = 0.0,
+           py::arg("position") = py::none(), py::arg("label_smoothing") = 0.0,
            py::arg("dropout") = py::none(),
            "The updates of an epoch from `position` on, which moves with them, also where an "
            "exception ends it: (cost, steps done, layer with non-finite numbers or 0).")

@@ -64,7 +64,6 @@ class Network:
         x: ArrayLike,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
-        *,
         label_smoothing: float = 0.0,
     ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
     def _record(self, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
@@ -85,7 +84,6 @@ class Network:
         learning_rate: float,
         threads: int | None = None,
         position: Position | None = None,
-        *,
         label_smoothing: float = 0.0,
         dropout: tuple[Sequence[float], int, int, int] | None = None,
     ) -> tuple[float, int]: ...
@@ -110,7 +108,6 @@ class Network:
         threads: int | None = None,
         poll: Callable[[int], object] | None = None,
         position: Position | None = None,
-        *,
         label_smoothing: float = 0.0,
         dropout: tuple[Sequence[float], int, int, int] | None = None,
     ) -> tuple[float, int, int]: ...

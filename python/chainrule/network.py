@@ -356,10 +356,10 @@ class Network(_core.Network):
             state = optimizer.bind(self)
             rate = optimizer.rate_at(state.step)
         if type(dropout) is float and dropout == 0:  # most: a step of a small network is quick
-            return self._step(x, y, sample_weight, state, rate, label_smoothing=label_smoothing)[0]
+            return self._step(x, y, sample_weight, state, rate, None, None, label_smoothing)[0]
         regularization = Regularization.checked(self, label_smoothing, dropout)
-        options = regularization.options(self, self._dropout_samples)
-        cost, _ = self._step(x, y, sample_weight, state, rate, **options)
+        arguments = regularization.arguments(self, self._dropout_samples)
+        cost, _ = self._step(x, y, sample_weight, state, rate, None, None, *arguments)
         if regularization.rates:
             shape = np.shape(x)
             self._dropout_samples += shape[0] if len(shape) == 2 else 1
@@ -394,7 +394,7 @@ class Network(_core.Network):
         Both are means over samples, or Σ wᵢ (…)ᵢ / Σ wᵢ with sample weights. The arguments are
         those of ``cost``.
         """
-        return Gradients(*self._gradients_of(x, y, sample_weight, label_smoothing=label_smoothing))
+        return Gradients(*self._gradients_of(x, y, sample_weight, label_smoothing))
 
     def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Pullback]:
         """Return a^L, and a function that takes ∂C/∂a^L through the network: any loss of yours.

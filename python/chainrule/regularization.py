@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from chainrule.network import Network
 
 Rates: TypeAlias = "float | Sequence[float]"
+Dropout: TypeAlias = "tuple[Sequence[float], int, int, int]"
 
 
 class Regularization(NamedTuple):
@@ -24,12 +25,11 @@ class Regularization(NamedTuple):
         network._check_label_smoothing(label_smoothing)
         return cls(label_smoothing, dropout_rates(network, dropout))
 
-    def options(self, network: Network, first_sample: int) -> dict[str, Any]:
-        """Return the arguments of the core; so many of the epoch's samples came before."""
-        options: dict[str, Any] = {"label_smoothing": self.label_smoothing}
-        if self.rates:
-            options["dropout"] = (self.rates, network.seed, network.epoch, first_sample)
-        return options
+    def arguments(self, network: Network, first_sample: int) -> tuple[float, Dropout | None]:
+        """Return what the core's steps take last; so many samples of the epoch came before."""
+        if not self.rates:
+            return self.label_smoothing, None
+        return self.label_smoothing, (self.rates, network.seed, network.epoch, first_sample)
 
 
 def dropout_rates(network: Network, dropout: Rates) -> tuple[float, ...]:

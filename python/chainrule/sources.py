@@ -93,7 +93,7 @@ class Source(ABC):
                     rate,
                     self.threads,
                     position,
-                    **self.regularization.options(network, position.samples),
+                    *self.regularization.arguments(network, position.samples),
                 )
                 if bad_layer:
                     return Outcome(bad_layer, rate)
@@ -163,7 +163,7 @@ class Arrays(Source):
                 self.threads,
                 poll,
                 position,
-                **self.regularization.options(network, 0),
+                *self.regularization.arguments(network, 0),
             )
             return Outcome(bad_layer, float(rates[-1]))
         schedule = repeat(float(rates[0])) if len(rates) == 1 else iter(rates.tolist())
