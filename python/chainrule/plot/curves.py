@@ -104,7 +104,7 @@ def _curves(history: History) -> dict[str, _Curve]:
         raise TypeError(f"history must be what fit returned, got {type(history).__name__}")
     if not len(history):
         raise ValueError("the history has no epochs: call fit with epochs=1 or more")
-    training, validation = getattr(history, "metrics", {}), history.validation_metrics
+    training, validation = history.metrics, history.validation_metrics
     return {
         "cost": _Curve(history.cost, history.validation_cost),
         **{
