@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from chainrule.network import Initializer
+    from chainrule.network import Callback, Initializer
     from chainrule.optimizers import Optimizer
-    from chainrule.training import Callback
 
 
 class MLPRegressor(RegressorMixin, Perceptron):
