@@ -51,7 +51,7 @@ class History:
         self.best_epoch: int | None = None
 
     def columns(self) -> dict[str, list[float]]:
-        """Return costs and metrics by name; those of the validation data start "validation_"."""
+        """Return costs and metrics by name, those of the validation data as ``validation_…``."""
         found = {"cost": self.cost, **self.metrics, "validation_cost": self.validation_cost}
         found |= {f"validation_{name}": v for name, v in self.validation_metrics.items()}
         return {name: values for name, values in found.items() if values}
@@ -66,7 +66,7 @@ class History:
         Parameters
         ----------
         name : str, optional
-            "cost" (or None) or a metric; with "validation_" in front of it, that of the
+            "cost" (or None) or a metric; with ``validation_`` in front of it, that of the
             validation data alone.
 
         Raises
