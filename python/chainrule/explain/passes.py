@@ -243,8 +243,8 @@ def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
     a, z, g_prime, delta = network._trace_of(x, y)
     cost, grad_weights, grad_biases = network._gradients_of(x, y)
     outputs = np.atleast_2d(a[-1])
-    targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
+        targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)
         at_output = LOSSES[network.loss][1](a[-1], targets)
     return Trace(
         a=a,

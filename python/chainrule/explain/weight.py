@@ -117,7 +117,7 @@ class NeuronError:
         yield Line("δ_j", "=", f"∂C/∂z_j = {number(self.delta)}")
 
     def _rounded(self, output: str) -> Iterator[Line]:
-        if not np.all(np.isfinite(self.dC_da)):
+        if self.loss in FUSED and not np.all(np.isfinite(self.dC_da)):
             yield Line(
                 "", "", f"({output} has been rounded to its limit, so that a product here is"
             )
