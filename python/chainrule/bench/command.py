@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, cells, learners, output, report, runner, systems
+from . import accuracy, cells, learners, output, report, runner, search, systems
 from .about import choose_systems, describe
 from .cells import Cell
 
@@ -29,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("calls", "accuracy"),
+        choices=("calls", "accuracy", "search"),
         default="calls",
-        help="the time of calls, or of training to an accuracy (default: %(default)s)",
+        help="the time of calls, of training to an accuracy, or of a grid search "
+        "(default: %(default)s)",
     )
     parser.add_argument("--cells", default="*", metavar="PATTERN", help="shell pattern of names")
     parser.add_argument(
@@ -55,7 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return the exit status."""
-    return accuracy.run(arguments) if arguments.what == "accuracy" else run_calls(arguments)
+    command = {"calls": run_calls, "accuracy": accuracy.run, "search": search.run}
+    return command[arguments.what](arguments)
 
 
 def run_calls(arguments: argparse.Namespace) -> int:

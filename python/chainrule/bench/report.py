@@ -174,3 +174,20 @@ def learning(threads: int, results: Record) -> str:
             f" {result['accuracy']:9.2%} {result['first']:8.2f}  {result['variant']}"
         )
     return "\n".join(lines)
+
+
+def search(results: Record) -> str:
+    """Return a line a system: the time of a grid search, and the scores."""
+    ours = results[OURS]
+    lines = [
+        f"GridSearchCV of MLPClassifier, {ours['fits']} fits of the digits, one thread",
+        f"{'':16}{'s':>9} {'ratio':>7} {'best':>8} {'mean':>8}",
+    ]
+    for name, result in results.items():
+        slower = "" if name == OURS else f"{result['seconds'] / ours['seconds']:6.2f}×"
+        best = ", ".join(f"{key} {value}" for key, value in result["best_parameters"].items())
+        lines.append(
+            f"  {name:<14}{result['seconds']:9.3f} {slower:>7} {result['best_score']:8.4f}"
+            f" {result['mean_score']:8.4f}  {best}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,57 @@
+"""``python -m chainrule bench search``: both classifiers in scikit-learn's grid search."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from chainrule.bench import processes, report, search
+
+pytestmark = pytest.mark.unsanitized
+
+
+class Answers:
+    """A system whose searches take these seconds, one after the other."""
+
+    def __init__(self, *seconds):
+        self.seconds = list(seconds)
+
+    def ask(self, method, epochs):
+        return {
+            "seconds": self.seconds.pop(0),
+            "fits": 24,
+            "best_score": 0.9,
+            "mean_score": 0.8,
+            "best_parameters": {"alpha": 0.1},
+        }
+
+
+def test_ratios_are_of_medians():
+    held = {"chainrule": Answers(1.0, 9.0, 2.0), "sklearn": Answers(12.0, 10.0, 11.0)}
+    found = search.measure(held, 1, (3, 3), 0.0)
+    assert found["chainrule"]["seconds"] == 2.0
+    assert found["chainrule"]["rounds"] == [1.0, 9.0, 2.0]
+    assert "5.50×" in report.search(found)
+
+
+def test_a_quick_search_has_24_fits_of_each(tmp_path):
+    pytest.importorskip("sklearn", reason='no scikit-learn: pip install ".[bench]"')
+    done = subprocess.run(
+        [sys.executable, "-m", "chainrule", "bench", "search", "--quick", f"--output={tmp_path}"],
+        capture_output=True,
+        check=False,
+        text=True,
+        encoding="utf-8",
+        env={**processes.environment(1), "PYTHONIOENCODING": "utf-8"},
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))["systems"]
+    assert {name: result["fits"] for name, result in found.items()} == {
+        "chainrule": 24,
+        "sklearn": 24,
+    }
+    assert report.search(found) in done.stdout
