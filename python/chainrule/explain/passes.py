@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -239,6 +240,9 @@ def _cell(value: Any, largest: Any) -> str:
 
 def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
     """Record one pass of `network`; see ``Network.trace``."""
+    # NumPy refuses to resize an array that a weak reference names: as in the core, the conversion
+    # of one argument cannot change the other.
+    pins = [weakref.ref(array) for array in (x, y) if isinstance(array, np.ndarray)]
     weights = tuple(w.copy() for w in network.weights)
     a, z, g_prime, delta = network._trace_of(x, y)
     cost, grad_weights, grad_biases = network._gradients_of(x, y)
@@ -246,6 +250,7 @@ def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
     with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
         targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)
         at_output = LOSSES[network.loss][1](a[-1], targets)
+    del pins
     return Trace(
         a=a,
         z=z,
