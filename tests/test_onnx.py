@@ -292,6 +292,10 @@ REFUSED = {
         [node("Gemm", "x w", "z"), node("Reshape", "z shape", "y")],
         r"\(Reshape\) to \[-1, 2\] does not keep rows of 4",
     ),
+    "a constant for every row": (
+        [node("Gemm", "x w", "z"), node("Add", "z column", "y")],
+        r"\(Add\) has a constant of shape \(4, 1\) for rows of 4",
+    ),
     "no layer": ([node("Identity", "x", "y")], "no layer of weights"),
     "weights of another width": (
         [node("MatMul", "x v", "y")],
@@ -304,7 +308,12 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_the_first_node_in_the_way_is_named(case):
     nodes, message = REFUSED[case]
-    constants = {"w": array(4, 4), "v": array(3, 2), "shape": np.array([-1, 2])}
+    constants = {
+        "w": array(4, 4),
+        "v": array(3, 2),
+        "shape": np.array([-1, 2]),
+        "column": array(4, 1),
+    }
     with pytest.raises(ValueError, match=message):
         from_onnx(model_of(nodes, constants))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 
-from chainrule.arguments import count
+from chainrule.checks import count
 
 
 class Checkpoint:
@@ -32,7 +32,7 @@ class Checkpoint:
         every_seconds: float | None = None,
     ) -> None:
         self.path = os.fsdecode(path)
-        self.every_epochs = None if every_epochs is None else count("every_epochs", every_epochs)
+        self.every_epochs = None if every_epochs is None else count(every_epochs, "every_epochs")
         if every_seconds is not None and not 0 < every_seconds < math.inf:
             raise ValueError(f"every_seconds must be above 0 and finite, got {every_seconds!r}")
         self.every_seconds = every_seconds

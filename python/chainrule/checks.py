@@ -1,4 +1,4 @@
-"""Checks of numbers that users pass as hyperparameters."""
+"""Checks of numbers that users pass."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def fraction(value: float, name: str) -> float:
     return float(value)
 
 
-def count(value: int, name: str, least: int = 0) -> int:
+def count(value: int, name: str, least: int = 1) -> int:
     """Return `value` as an int of at least `least`."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule import _core
-from chainrule.arguments import count
+from chainrule.checks import count
 from chainrule.metrics import rises
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class EarlyStopping:
         monitor: str = "cost",
         mode: str = "auto",
     ) -> None:
-        self.patience = count("patience", patience)
+        self.patience = count(patience, "patience")
         if not (math.isfinite(min_delta) and min_delta >= 0):
             raise ValueError(f"min_delta must be finite and >= 0, got {min_delta}")
         self.min_delta = float(min_delta)

@@ -87,7 +87,7 @@ class StepDecay(_Function):
         gamma: float = 0.1,
     ) -> None:
         self.learning_rate = nonnegative(learning_rate, "learning_rate")
-        self.step_size = count(step_size, "step_size", 1)
+        self.step_size = count(step_size, "step_size")
         self.gamma = positive(gamma, "gamma")
 
     def __call__(self, step: int) -> float:
@@ -154,9 +154,9 @@ class Cosine(_Function):
         warmup_start: float = 0.0,
     ) -> None:
         self.learning_rate = nonnegative(learning_rate, "learning_rate")
-        self.total_steps = count(total_steps, "total_steps", 1)
+        self.total_steps = count(total_steps, "total_steps")
         self.final = nonnegative(final, "final")
-        self.warmup_steps = count(warmup_steps, "warmup_steps")
+        self.warmup_steps = count(warmup_steps, "warmup_steps", least=0)
         self.warmup_start = nonnegative(warmup_start, "warmup_start")
         if self.warmup_steps >= self.total_steps:
             raise ValueError(
@@ -208,7 +208,7 @@ class OneCycle(_Function):
         three_phase: bool = False,
     ) -> None:
         self.max_rate = nonnegative(max_rate, "max_rate")
-        self.total_steps = count(total_steps, "total_steps", 1)
+        self.total_steps = count(total_steps, "total_steps")
         self.pct_start = nonnegative(pct_start, "pct_start")
         self.div_factor = positive(div_factor, "div_factor")
         self.final_div_factor = positive(final_div_factor, "final_div_factor")
@@ -261,7 +261,7 @@ class Warmup(_Function):
         start: float = 0.0,
     ) -> None:
         self.then = then if callable(then) else nonnegative(then, "then")
-        self.steps = count(steps, "steps", 1)
+        self.steps = count(steps, "steps")
         self.start = nonnegative(start, "start")
 
     def __call__(self, step: int) -> float:
@@ -343,13 +343,13 @@ class ReduceOnPlateau(Schedule):
     ) -> None:
         self.learning_rate = nonnegative(learning_rate, "learning_rate")
         self.factor = fraction(positive(factor, "factor"), "factor")
-        self.patience = count(patience, "patience")
+        self.patience = count(patience, "patience", least=0)
         if threshold_mode not in ("rel", "abs"):
             raise ValueError(f"threshold_mode must be 'rel' or 'abs', got {threshold_mode!r}")
         self.threshold_mode = threshold_mode
         in_range = fraction if threshold_mode == "rel" else nonnegative
         self.threshold = in_range(threshold, "threshold")
-        self.cooldown = count(cooldown, "cooldown")
+        self.cooldown = count(cooldown, "cooldown", least=0)
         self.min_rate = nonnegative(min_rate, "min_rate")
         self.eps = nonnegative(eps, "eps")
         self.rate = self.learning_rate
@@ -398,8 +398,8 @@ class ReduceOnPlateau(Schedule):
                 f"got {', '.join(map(str, state)) or 'none'}"
             )
         rate = nonnegative(state["rate"], "rate")
-        bad_epochs = count(state["bad_epochs"], "bad_epochs")
-        cooldown_left = count(state["cooldown_left"], "cooldown_left")
+        bad_epochs = count(state["bad_epochs"], "bad_epochs", least=0)
+        cooldown_left = count(state["cooldown_left"], "cooldown_left", least=0)
         self.best = math.inf if state["best"] is None else float(state["best"])
         self.rate, self._bad_epochs, self._cooldown_left = rate, bad_epochs, cooldown_left
 

@@ -20,12 +20,12 @@ import weakref
 from collections import deque
 from functools import partial
 from itertools import pairwise
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule.arrays import real_array
+from chainrule.checks import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -154,8 +154,8 @@ class Batcher:
             raise ValueError(f"max_wait must lie in [0, 60] seconds, got {max_wait}")
         self.predictor = predictor
         self.max_wait = float(max_wait)
-        self.max_batch = _positive("max_batch", max_batch)
-        self.max_queue = _positive("max_queue", max_queue)
+        self.max_batch = count(max_batch, "max_batch")
+        self.max_queue = count(max_queue, "max_queue")
         self._n_inputs, self._dtype = predictor.sizes[0], predictor.dtype
         self._multiplies = sum(a * b for a, b in pairwise(predictor.sizes))
         self._reset()
@@ -458,14 +458,6 @@ class _LoopQueue:
                 future.set_exception(request.error)
             else:
                 future.set_result(request.answer())
-
-
-def _positive(name: str, value: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if index(value) < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return index(value)
 
 
 # A fork may come while a thread that the child does not have leads or holds the lock.

@@ -7,10 +7,10 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chainrule import _core
-from chainrule.arguments import count
 from chainrule.arrays import as_batch, check
 from chainrule.callbacks import Callbacks
 from chainrule.checkpoint import Checkpoint
+from chainrule.checks import count
 from chainrule.early_stopping import EarlyStopping, Monitor, Standing
 from chainrule.errors import DivergenceError
 from chainrule.history import History
@@ -61,10 +61,10 @@ def fit(
     """Check every argument, then train; see ``Network.fit``."""
     optimizer = choose(learning_rate, optimizer)
     optimizer.bind(network)
-    epochs = count("epochs", epochs, least=0)
+    epochs = count(epochs, "epochs", least=0)
     if batch_size is not None:
-        batch_size = count("batch_size", batch_size)
-    if threads is not None and count("threads", threads) > _core.MAX_THREADS:
+        batch_size = count(batch_size, "batch_size")
+    if threads is not None and count(threads, "threads") > _core.MAX_THREADS:
         raise ValueError(f"threads must be at most {_core.MAX_THREADS}, got {threads}")
     called = Callbacks(callbacks)
     rule = _stopping_rule(early_stopping)
@@ -350,7 +350,7 @@ def _listed(metrics: Iterable[Metric]) -> tuple[Metric, ...]:
 def _stopping_rule(value: EarlyStopping | int | None) -> EarlyStopping | None:
     if value is None or isinstance(value, EarlyStopping):
         return value
-    return EarlyStopping(count("early_stopping", value))
+    return EarlyStopping(count(value, "early_stopping"))
 
 
 def _validation(network: Network, data: Sequence[ArrayLike] | None) -> Batch | None:

@@ -219,7 +219,7 @@ def _gemm(operands: list[Value], attributes: dict[str, Any]) -> Stack:
 
 def _row(value: NDArray[Any], width: int) -> NDArray[Any]:
     """Return a constant that is the same for every row, as one of them."""
-    if value.size not in (1, width) or value.shape[-1:] not in ((), (1,), (width,)):
+    if value.size != 1 and value.shape != (1,) * (value.ndim - 1) + (width,):
         raise ValueError(f"has a constant of shape {value.shape} for rows of {width}")
     return value.reshape(-1)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.arrays import as_batch, real_array, row_slices
+from chainrule.checks import count
 from chainrule.plot.canvas import (
     axes_or_new,
     check_network,
     colours_of,
-    count,
     markers_of,
     module,
     some_rows,
@@ -85,7 +85,7 @@ def decision_boundary(
         raise ValueError(
             f"a decision boundary needs a network of 2 inputs, this one has {network.sizes[0]}"
         )
-    resolution, max_points = count("resolution", resolution), count("max_points", max_points)
+    resolution, max_points = count(resolution, "resolution"), count(max_points, "max_points")
     if not 2 <= resolution <= 1000:
         raise ValueError(f"resolution must be from 2 to 1000, got {resolution}")
     x, targets = _samples(x, y)

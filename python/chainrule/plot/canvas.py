@@ -80,15 +80,6 @@ def check_network(network: object, method: str = "predict") -> None:
         raise TypeError(f"network must be a {wanted}, got {type(network).__name__}{hint}")
 
 
-def count(name: str, value: object) -> int:
-    """Return `value` if it is an integer of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value}")
-    return int(value)
-
-
 def some_rows(n: int, limit: int) -> NDArray[np.int64]:
     """Return all of n rows in order, or `limit` of them at random: always the same ones."""
     if n <= limit:

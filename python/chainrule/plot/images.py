@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.plot.canvas import check_network, count, figure_or_new, grid_of_axes
+from chainrule.checks import count
+from chainrule.plot.canvas import check_network, figure_or_new, grid_of_axes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,7 +59,7 @@ def weight_images(
     """
     check_network(network, "weights")
     shape, w = _checked_shape(shape, network.sizes[0]), network.weights[0]
-    chosen = _chosen(w, units, count("max_images", max_images))
+    chosen = _chosen(w, units, count(max_images, "max_images"))
     columns = math.ceil(math.sqrt(len(chosen)))
     rows = math.ceil(len(chosen) / columns)
     size = min(1.1, 12 / columns)
@@ -85,7 +86,7 @@ def weight_images(
 
 def _checked_shape(shape: Sequence[int], n_inputs: int) -> tuple[int, ...]:
     try:
-        sizes = tuple(count("every size in shape", size) for size in shape)
+        sizes = tuple(count(size, "every size in shape") for size in shape)
     except TypeError:
         raise TypeError(f"shape must be (height, width), got {shape!r}") from None
     if len(sizes) not in (2, 3) or len(sizes) == 3 and sizes[2] != 3:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.arrays import as_batch
+from chainrule.checks import count
 from chainrule.plot.canvas import (
     BLUE,
     GREEN,
     ORANGE,
     VERMILLION,
     check_network,
-    count,
     figure_or_new,
     grid_of_axes,
     module,
@@ -106,7 +106,7 @@ def distributions(
     x, y, _ = as_batch(x, y, None)
     if not len(x):
         raise ValueError("distributions need at least one sample")
-    rows = some_rows(len(x), count("max_samples", max_samples))
+    rows = some_rows(len(x), count(max_samples, "max_samples"))
     trace = network.trace(x[rows], y[rows])
     layers = len(trace.z)
     columns = 2 if layers <= FEW else 1
