@@ -10,6 +10,10 @@
 #include <random>
 #include <utility>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
 #include "chainrule/model.h"
 #include "model/json.h"
 #include "model/sha256.h"
@@ -168,6 +172,21 @@ std::pair<std::size_t, std::size_t> offsets_of(const json::Object& header, const
   return {static_cast<std::size_t>(begin), static_cast<std::size_t>(end)};
 }
 
+// Writes a file, down to the disk where the system has a call for that.
+bool write_through(const std::filesystem::path& path,
+                   std::span<const std::span<const std::byte>> parts) {
+  std::FILE* const out = std::fopen(path.string().c_str(), "wb");
+  if (out == nullptr) return false;
+  bool good = true;
+  for (const std::span<const std::byte> part : parts)
+    good = good && std::fwrite(part.data(), 1, part.size(), out) == part.size();
+  good = good && std::fflush(out) == 0;
+#if defined(__unix__) || defined(__APPLE__)
+  good = good && fsync(fileno(out)) == 0;
+#endif
+  return std::fclose(out) == 0 && good;
+}
+
 }  // namespace
 
 ModelFile parse_model(std::span<const std::byte> bytes) {
@@ -268,16 +287,9 @@ void replace_file(const std::string& path, std::span<const std::span<const std::
   const std::filesystem::path temporary =
       folder / (".chainrule-" + std::string(tag.data()) + ".tmp");
   std::error_code error;
-  {
-    std::ofstream out(temporary, std::ios::binary);
-    for (const std::span<const std::byte> part : parts)
-      out.write(reinterpret_cast<const char*>(part.data()),
-                static_cast<std::streamsize>(part.size()));
-    out.close();
-    if (!out) {
-      std::filesystem::remove(temporary, error);
-      throw fail();
-    }
+  if (!write_through(temporary, parts)) {
+    std::filesystem::remove(temporary, error);
+    throw fail();
   }
   std::filesystem::rename(temporary, path, error);
   if (error) {
