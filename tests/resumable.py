@@ -8,6 +8,7 @@ first step.
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +142,8 @@ def train(case: str, net: cr.Network, slow: float = 0.0, **options: Any) -> tupl
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in the background to ignore it, and so do its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     case, path, *threads = sys.argv[1:]
     data()  # loads numpy.random, whose import loses a KeyboardInterrupt that comes within it
     print("training", flush=True)

@@ -240,6 +240,15 @@ def test_a_killed_process_is_resumed_with_the_same_bits(case, signal_name, path,
     assert_same_run(net, history, optimizer, uninterrupted[case])
 
 
+@pytest.fixture
+def ctrl_c():
+    """Let SIGINT raise KeyboardInterrupt, also where this process was started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_within_the_core_saves_the_last_completed_step(path):
     """No callback: the epoch is one call of the core, which the signal ends."""
     rng = np.random.default_rng(0)
