@@ -130,7 +130,7 @@ class Cases {
     add("rmsprop   " + text, 0, 5 * bytes,
         [=, &k] { k.rmsprop(w, g, v, nullptr, nullptr, n, {}, {0.99, 0.01, 1e-8, 0, 0}); });
     add("adagrad   " + text, 0, 5 * bytes, [=, &k] { k.adagrad(w, g, v, n, {}, 0, 1e-10f); });
-    add("norm      " + text, 0, bytes, [=, &k] { sink_ = k.square_sum(g, w, n, {}); });
+    add("norm      " + text, 0, bytes, [=, this, &k] { sink_ = k.square_sum(g, w, n, {}); });
   }
 
   void run() {
