@@ -112,11 +112,11 @@ class Serving:
             metrics.RELOADS.labels("refused").inc()
             log.error("%s stays in service: %s", self.model.name, self.problem)
             return
+        old, self.model, self.problem = self.model, model, None
         metrics.RELOADS.labels("done").inc()
-        metrics.SERVING.labels(self.model.name).dec()
+        metrics.SERVING.labels(old.name).dec()
         metrics.SERVING.labels(model.name).inc()
-        log.info("%s is in service, after %s", model.name, self.model.name)
-        self.model, self.problem = model, None
+        log.info("%s is in service, after %s", model.name, old.name)
 
     def _check_shape(self, model: Model) -> None:
         """Refuse what the clients of the model in service could not use."""
