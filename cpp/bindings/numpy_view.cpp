@@ -55,6 +55,28 @@ py::object converted(const py::object& array, int typenum, bool convert, const c
   return copy;
 }
 
+// Whether an object has numbers that numpy.asarray would not see.
+bool lends_by_dlpack_alone(PyObject* object) {
+  const py::handle type(reinterpret_cast<PyObject*>(Py_TYPE(object)));
+  if (!py::hasattr(type, "__dlpack__")) return false;
+  for (const char* other : {"__array__", "__array_interface__", "__array_struct__"})
+    if (py::hasattr(py::handle(object), other)) return false;
+  return true;
+}
+
+py::object from_dlpack(PyObject* object, const char* name) {
+  const py::object lend = py::module_::import("numpy").attr("from_dlpack");
+  PyObject* result = nullptr;
+  or_stay([&] { result = PyObject_CallOneArg(lend.ptr(), object); });
+  if (result != nullptr) return py::reinterpret_steal<py::object>(result);
+  const py::error_already_set reason;
+  if (!reason.matches(PyExc_BufferError) && !reason.matches(PyExc_RuntimeError)) throw reason;
+  throw py::type_error(std::string(name) + " is a " + Py_TYPE(object)->tp_name +
+                       " that NumPy cannot read (" +
+                       py::cast<std::string>(py::str(reason.value())) +
+                       "), expected real numbers in the memory of the CPU");
+}
+
 // The addresses between which all elements of an array lie.
 struct Extent {
   const char* low;
@@ -159,6 +181,8 @@ py::object real_array(PyObject* object, const char* name) {
   py::object array;
   if (PyArray_Check(object)) {
     array = py::reinterpret_borrow<py::object>(object);
+  } else if (lends_by_dlpack_alone(object)) {
+    array = from_dlpack(object, name);
   } else {
     array = py::reinterpret_steal<py::object>(
         or_stay([&] { return PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr); }));

@@ -27,12 +27,28 @@ def real_array(value: ArrayLike, name: str) -> NDArray[Any]:
     # A masked array, told without numpy.ma, which NumPy loads only when it is asked for.
     if isinstance(value, np.ndarray) and hasattr(value, "mask"):
         raise TypeError(f"{name} is a masked array, whose mask would be lost: fill it first")
-    array = np.asarray(value)
+    array = _from_dlpack(value, name) if _lends_by_dlpack_alone(value) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(
             f"{name} must hold real numbers (bool, integers or floats), got dtype {array.dtype}"
         )
     return array
+
+
+def _lends_by_dlpack_alone(value: Any) -> bool:
+    """Tell whether `value` has numbers that ``numpy.asarray`` would not see."""
+    known = ("__array__", "__array_interface__", "__array_struct__")
+    return hasattr(type(value), "__dlpack__") and not any(hasattr(value, name) for name in known)
+
+
+def _from_dlpack(value: Any, name: str) -> NDArray[Any]:
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} is a {type(value).__name__} that NumPy cannot read ({error}), expected real "
+            "numbers in the memory of the CPU"
+        ) from error
 
 
 def weight_array(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
