@@ -301,6 +301,10 @@ def test_evaluate_changes_nothing(rng):
 # --- freeze -----------------------------------------------------------------------------------
 
 
+class Serve(cr.Predictor):
+    """What a user's class may be."""
+
+
 @pytest.fixture(
     params=[([5, 7, 3], "float32"), ([100, 65, 33, 10], "float32"), ([100, 65, 33, 10], "float64")],
     ids=str,
@@ -359,3 +363,26 @@ def test_a_predictor_has_no_weights_to_change(rng):
     serve = random_network(rng, [5, 7, 3]).freeze()
     assert not hasattr(serve, "weights")
     assert not hasattr(serve, "set_parameters")
+
+
+@pytest.mark.parametrize("name", ["predict", "sizes", "activations", "threshold"])
+def test_a_predictor_has_no_attributes_to_set(rng, name):
+    serve = random_network(rng, [5, 7, 3]).freeze()
+    with pytest.raises(AttributeError):
+        setattr(serve, name, None)
+
+
+@pytest.mark.bits
+def test_a_second_init_of_a_predictor_changes_nothing(rng):
+    net, x = random_network(rng, [5, 7, 3]), rng.normal(size=(4, 5))
+    serve = net.freeze()
+    serve.__init__(random_network(rng, [5, 7, 3]))
+    assert_same_bits(serve(x), net.predict(x))
+
+
+@pytest.mark.bits
+def test_a_subclass_of_a_predictor_is_pickled_as_itself(rng):
+    net, x = random_network(rng, [5, 7, 3]), rng.normal(size=(4, 5))
+    serve = pickle.loads(pickle.dumps(Serve(net)))
+    assert type(serve) is Serve
+    assert_same_bits(serve(x), net.predict(x))

@@ -106,6 +106,17 @@ std::unique_ptr<PyNetwork> make_network(const py::sequence& sizes,
   return handle;
 }
 
+// Brings code, weights and this thread's workspace into memory and caches, so that the first call
+// is as fast as the others.
+template <class T>
+void answer_once(const Network<T>& network) {
+  const std::size_t n_inputs = network.layout.n_inputs(), n_outputs = network.layout.n_outputs();
+  const std::vector<T> x(n_inputs);
+  std::vector<T> out(n_outputs);
+  predict(network, {x.data(), static_cast<std::ptrdiff_t>(n_inputs)}, out.data(),
+          static_cast<std::ptrdiff_t>(n_outputs), 1, 1);
+}
+
 std::unique_ptr<PyPredictor> make_predictor(PyNetwork& source) {
   auto handle = std::make_unique<PyPredictor>();
   source.visit([&](auto& typed) {
@@ -113,6 +124,9 @@ std::unique_ptr<PyPredictor> make_predictor(PyNetwork& source) {
     read_network(source, static_cast<double>(source.layout().size), [&] {
       handle->typed = std::unique_ptr<Typed>(new Typed{typed.network, nullptr});
     });
+  });
+  handle->visit([&](auto& typed) {
+    read_network(*handle, handle->layout().work(1), [&] { answer_once(typed.network); });
   });
   return handle;
 }

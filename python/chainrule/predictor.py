@@ -13,15 +13,20 @@ if TYPE_CHECKING:
 class Predictor(_core.Predictor):
     """An immutable copy of a network that gives the same bits; ``Network.freeze`` makes one.
 
-    It has no state that a call changes: threads may share it, and the network it came from may
-    go on training. ``predictor(x, out=None)`` and ``predictor.predict`` are what they are on
-    ``Network``. It can be pickled, and is its own copy.
+    It has no state that a call changes, and no attributes to set: threads may share it, and the
+    network it came from may go on training. ``predictor(x, out=None)`` and ``predictor.predict``
+    are what they are on ``Network``. It can be pickled, and is its own copy.
+
+    Making one answers a sample of zeros, so that the first call of the same thread finds
+    everything in memory.
 
     Parameters
     ----------
     network : Network
         The network to copy.
     """
+
+    __slots__ = ()
 
     def __copy__(self) -> Self:
         return self
