@@ -86,6 +86,16 @@ class Stack:
             raise ValueError(f"{name} does not follow a layer of weights")
         return Stack(self.width, (*self.layers, Layer(self.matrix, self.shift, name)))
 
+    def follow(self, network: Network) -> Stack:
+        """Follow with all layers of a network; an identity at its end is left open."""
+        stack = self
+        biases = network.biases or (None,) * len(network.weights)
+        for w, b, name in zip(network.weights, biases, network.activations, strict=True):
+            stack = stack.linear(w, b)
+            if name != "identity":
+                stack = stack.activation(name)
+        return stack
+
     def network(self, dtype: Any, loss: str | None = None) -> Network:
         """Return the network; half_mse or what goes with the last activation is its loss."""
         stack = self
@@ -137,9 +147,10 @@ def with_input_scaling(network: Network, mean: ArrayLike, scale: ArrayLike) -> N
     if not checked[1].all():
         raise ValueError("scale must not be 0")
     stack = Stack(width).affine(1 / checked[1], -checked[0] / checked[1])
-    biases = network.biases or (None,) * len(network.weights)
-    for w, b, name in zip(network.weights, biases, network.activations, strict=True):
-        stack = stack.linear(w, b).activation(name)
-    scaled = stack.network(network.dtype, network.loss)
-    scaled._seed, scaled._epoch = network.seed, network.epoch
-    return scaled
+    return as_it_came(stack.follow(network).network(network.dtype, network.loss), network)
+
+
+def as_it_came(network: Network, source: Network) -> Network:
+    """Return `network` with the seed and the count of epochs of the one that it was made from."""
+    network._seed, network._epoch = source.seed, source.epoch
+    return network
