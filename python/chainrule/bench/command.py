@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, cells, learners, output, report, runner, search, systems
+from . import accuracy, cells, latency, learners, output, report, runner, search, servers, systems
 from .about import choose_systems, describe
 from .cells import Cell
 
@@ -29,17 +29,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what",
         nargs="?",
-        choices=("calls", "accuracy", "search"),
+        choices=("calls", "latency", "accuracy", "search"),
         default="calls",
-        help="the time of calls, of training to an accuracy, or of a grid search "
-        "(default: %(default)s)",
+        help="the time of calls, the tail of single calls, the time of training to an accuracy, "
+        "or of a grid search (default: %(default)s)",
+    )
+    parser.add_argument(
+        "model",
+        nargs="?",
+        help="a model file, for latency (default: four networks of 5-7-3 to 256-512-256-1)",
     )
     parser.add_argument("--cells", default="*", metavar="PATTERN", help="shell pattern of names")
     parser.add_argument(
         "--systems",
         metavar="A,B",
         help=f"of {', '.join(systems.NAMES)}, where NumPy always takes part; for accuracy of "
-        f"{', '.join(learners.NAMES)} (default: all installed)",
+        f"{', '.join(learners.NAMES)}; for latency of {', '.join(servers.NAMES)} "
+        "(default: all installed)",
+    )
+    parser.add_argument(
+        "--calls", type=int, metavar="N", help=f"of latency (default: {latency.CALLS:,})"
     )
     parser.add_argument("--quick", action="store_true", help="few cells, few rounds")
     parser.add_argument("--list", action="store_true", help="print the names of the cells")
@@ -56,7 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return the exit status."""
-    command = {"calls": run_calls, "accuracy": accuracy.run, "search": search.run}
+    command = {
+        "calls": run_calls,
+        "latency": latency.run,
+        "accuracy": accuracy.run,
+        "search": search.run,
+    }
+    if arguments.what != "latency" and arguments.model is not None:
+        print(f"{arguments.what} takes no model, got {arguments.model}", file=sys.stderr)
+        return 2
     return command[arguments.what](arguments)
 
 

@@ -215,6 +215,31 @@ def _single_calls(cells: list[Record]) -> Any:
     return figure
 
 
+def write_tails(folder: Path, models: list[Record]) -> None:
+    """Write the picture of single calls: the share of calls that take longer, over the time."""
+    columns = max(len(model["circumstances"]) for model in models)
+    figure = _figure(3.6 * columns + 0.6, 3.0 * len(models) + 1.0)
+    grid = figure.subplots(len(models), columns, squeeze=False, sharex="row", sharey=True)
+    names: set[str] = set()
+    for row, model in zip(grid, models, strict=True):
+        for panel, (circumstance, found) in zip(row, model["circumstances"].items(), strict=True):
+            for name, result in found.items():
+                names.add(name)
+                times, shares = result["exceeded"]
+                style = {**_style(name), "marker": ""}
+                panel.step([t * 1e6 for t in times], shares, where="pre", **style)
+                panel.plot(result["p99.9"] * 1e6, 1e-3, "o", color=COLOURS[name], markersize=5)
+            panel.set(title=f"{model['name']}, {circumstance}", xscale="log", yscale="log")
+            panel.title.set_fontsize(9)
+            panel.axhline(1e-3, color="black", linewidth=0.6, linestyle="--")
+            panel.grid(alpha=0.3)
+    for panel in grid[-1]:
+        panel.set_xlabel("µs")
+    figure.supylabel("share of calls that take longer (dashed: p99.9)", fontsize=10)
+    _legend(figure, names, marker="")
+    figure.savefig(folder / "tails.png", dpi=110, bbox_inches="tight")
+
+
 def _microseconds(panel: Any) -> None:
     """Label a logarithmic axis with plain numbers, also where it spans less than a decade."""
     ticker = import_module("matplotlib.ticker")

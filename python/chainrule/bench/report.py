@@ -191,3 +191,38 @@ def search(results: Record) -> str:
             f" {result['mean_score']:8.4f}  {best}"
         )
     return "\n".join(lines)
+
+
+TAIL = ("p50", "p99", "p99.9", "max")
+
+
+def tails(model: Record) -> str:
+    """Return the quantiles of single calls of a model, and how many times ours the peers' are."""
+    clock = model["clock"]
+    lines = [
+        f"{model['name']}: {'-'.join(map(str, model['sizes']))}, "
+        f"{', '.join(model['activations'])}, {model['dtype']}",
+        f"single calls in µs; the clock takes {clock['p50'] * 1e6:.2f} of them, "
+        f"{clock['p99.9'] * 1e6:.2f} at p99.9",
+    ]
+    for name, result in model["systems"].items():
+        way = result.get("variant", "")
+        lines.append(f"  {name:<14}{verdict(result)}{f'; {way}' if way else ''}")
+    for circumstance, systems in model["circumstances"].items():
+        heads = "".join(f"{head:>10}" for head in TAIL)
+        lines.append(f"{circumstance:<28}{'calls':>10}{heads}{'calls/s':>12}{'p99.9':>9}")
+        for name, result in systems.items():
+            figures = "".join(f"{result[q] * 1e6:10.2f}" for q in TAIL)
+            slower = ""
+            if name != OURS and OURS in systems:
+                slower = f"{result['p99.9'] / systems[OURS]['p99.9']:8.1f}×"
+            lines.append(
+                f"  {name:<26}{result['calls']:>10,}{figures}"
+                f"{result['calls_per_second']:>12,.0f}{slower:>9}"
+            )
+    memory = model["memory"]
+    if memory["growth"] is not None:
+        lines.append(
+            f"memory of {OURS} after {memory['calls']:,} more calls: {memory['growth']:+,} bytes"
+        )
+    return "\n".join(lines)

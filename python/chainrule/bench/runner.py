@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol
@@ -36,6 +36,15 @@ class System(Protocol):
         """Return the answer; raise WorkerError if there is none."""
 
 
+class Judge(Protocol):
+    """What tells right results from wrong ones."""
+
+    tolerance: float
+
+    def error(self, actual: Sequence[NDArray[Any]]) -> float:
+        """Return how far results are off."""
+
+
 class Entrant:
     """A system in one cell.
 
@@ -43,7 +52,7 @@ class Entrant:
     alone.
     """
 
-    def __init__(self, system: System, reference: Reference) -> None:
+    def __init__(self, system: System, reference: Judge) -> None:
         self.system, self.reference = system, reference
         self.result: Result = {"status": "right", "tolerance": reference.tolerance}
 
@@ -60,9 +69,9 @@ class Entrant:
             self.result.update(status="failed", reason=str(error))
             return None
 
-    def prepare(self) -> None:
-        """Have the cell computed, and compare each variant's result with the reference."""
-        self.enter(self.ask("prepare", asdict(self.reference.problem.cell)))
+    def prepare(self, *problem: Any) -> None:
+        """Have the problem solved, and compare each variant's result with the reference."""
+        self.enter(self.ask("prepare", *problem))
 
     def enter(self, results: dict[str, list[NDArray[Any]]] | str) -> None:
         """Compare each variant's result with the reference; text says why there are none."""
@@ -71,10 +80,10 @@ class Entrant:
         elif self.right:
             self.judge({name: self.reference.error(a) for name, a in results.items()})
 
-    def check_again(self) -> None:
+    def check_again(self, training: bool) -> None:
         """Compare once more, now that times have been taken; training need only be finite."""
         results = self.ask("results")
-        if self.right and self.reference.problem.cell.training:
+        if self.right and training:
             finite = all(np.isfinite(a).all() for a in results)
             self.judge({"after the rounds": 0.0 if finite else math.inf})
         elif self.right:
@@ -120,7 +129,7 @@ def check(cell: Cell, systems: Mapping[str, System]) -> dict[str, Entrant]:
     reference = Reference(Problem(cell))
     entrants = {name: Entrant(system, reference) for name, system in systems.items()}
     for entrant in entrants.values():
-        entrant.prepare()
+        entrant.prepare(asdict(cell))
     return entrants
 
 
@@ -135,7 +144,7 @@ def measure(
     Between the two it ends at the time `until`, of ``time.monotonic``.
     """
     entrants = check(cell, systems)
-    _choose(entrants)
+    choose(entrants)
     for turn in range(rounds[1]):
         if turn >= rounds[0] and time.monotonic() > until:
             break
@@ -143,7 +152,7 @@ def measure(
             if answer := entrant.ask("round", ROUND_SECONDS):
                 entrant.result.setdefault("rounds", []).append(answer)
     for entrant in in_turn(entrants):
-        entrant.check_again()
+        entrant.check_again(cell.training)
         if entrant.right:
             entrant.result |= _summary(entrant.result["rounds"])
     return entrants
@@ -154,7 +163,7 @@ def latency(
 ) -> dict[str, Entrant]:
     """Time calls of a cell one by one, the systems taking turns: so many, or as many as fit."""
     entrants = check(cell, systems)
-    _choose(entrants)
+    choose(entrants)
     amount = calls // LATENCY_CHUNKS, seconds / LATENCY_CHUNKS
     times: dict[str, bytes] = dict.fromkeys(systems, b"")
     for _ in range(LATENCY_CHUNKS):
@@ -169,7 +178,7 @@ def latency(
     return entrants
 
 
-def _choose(entrants: dict[str, Entrant]) -> None:
+def choose(entrants: dict[str, Entrant]) -> None:
     """Let each system keep the fastest of its variants that are right."""
     for entrant in in_turn(entrants):
         entrant.result |= entrant.ask("choose", entrant.result["right"]) or {}
