@@ -9,6 +9,8 @@
 // Tile shapes, tails and blocking never change the order of one element's chain.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/kernels.h"
 #include "kernels/reduce.h"
 
@@ -41,11 +43,16 @@ inline constexpr int kTileRows = CHAINRULE_VECTOR_BYTES == 0 ? 4 : 6;
 // Rows of b are fetched this far ahead: the stride between them is more than hardware follows.
 inline constexpr Size kAhead = 8;
 
-template <class T, int N>
+// So many rows of b a turn of the loop: the tiles of 16 registers need so many loads that counters
+// would take instructions from the multiply-adds.
+inline constexpr Size kRowsATurn = CHAINRULE_VECTOR_BYTES == 32 ? 2 : 1;
+
+// N vectors, into the first-level cache or, at Level 2, the second.
+template <class T, int N, int Level = 1>
 CHAINRULE_INLINE void prefetch(const T* p) {
   constexpr Size line = 64 / static_cast<Size>(sizeof(T));
 #pragma GCC unroll 16
-  for (Size at = 0; at < N * kWidth<T>; at += line) __builtin_prefetch(p + at);
+  for (Size at = 0; at < N * kWidth<T>; at += line) __builtin_prefetch(p + at, 0, 4 - Level);
 }
 
 // Where a chain starts: at row r's element init_v + r ld (a bias has ld = 0), or at 0 for null.
@@ -58,10 +65,20 @@ struct Start {
   }
 };
 
+// The panel of b that comes next, a part of whose rows each tile of this one fetches: one for every
+// `every` of its own.
+template <class T>
+struct Next {
+  const T* b;
+  Size every;
+};
+struct NoNext {};
+
 // What lies `ahead` elements beyond each row of b is fetched; 0 is kAhead rows.
-template <class T, int R, int N, bool ByColumn, class Finish>
+template <class T, int R, int N, bool ByColumn, class Finish, class Following = NoNext>
 [[gnu::noinline]] void tile(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start,
-                            const Finish& finish, Size row, Size column, Size ahead = 0) {
+                            const Finish& finish, Size row, Size column, Size ahead = 0,
+                            [[maybe_unused]] Following next = {}) {
   constexpr Size width = kWidth<T>;
   if (ahead == 0) ahead = kAhead * ldb;
   V<T> acc[R][N];
@@ -72,7 +89,7 @@ template <class T, int R, int N, bool ByColumn, class Finish>
       acc[r][v] = start.init != nullptr ? load<T>(start.init + r * start.ld + v * width) : V<T>{};
   }
   finish.template expect<R, N>(row, column);
-  for (Size i = 0; i < length; ++i) {
+  const auto step = [&] {
     if constexpr (R > 1) prefetch<T, N>(b + ahead);
     if constexpr (ByColumn) __builtin_prefetch(a + kAhead * lda);
     V<T> bv[N];
@@ -86,6 +103,23 @@ template <class T, int R, int N, bool ByColumn, class Finish>
     }
     a += ByColumn ? lda : 1;
     b += ldb;
+  };
+  const auto run = [&](Size steps) __attribute__((always_inline)) {
+    for (; steps >= kRowsATurn; steps -= kRowsATurn) {
+#pragma GCC unroll 16
+      for (Size turn = 0; turn < kRowsATurn; ++turn) step();
+    }
+    if constexpr (kRowsATurn > 1)
+      for (; steps > 0; --steps) step();
+  };
+  if constexpr (std::is_same_v<Following, NoNext>) {
+    run(length);
+  } else {
+    for (Size left = length; left > 0; left -= next.every) {
+      prefetch<T, N, 2>(next.b);
+      next.b += next.every * ldb;
+      run(left < next.every ? left : next.every);
+    }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) finish(acc[r], row + r, column);
@@ -119,12 +153,17 @@ CHAINRULE_INLINE void with_count(Size n, F f) {
 // stays in the cache. a, b and start begin at `row` and `column`.
 template <class T, int N, bool ByColumn, class Finish>
 void panel(const T* a, Size lda, const T* b, Size ldb, Size length, Start<T> start, Size row,
-           Size rows, const Finish& finish, Size column, Size ahead = 0) {
+           Size rows, const Finish& finish, Size column, Size ahead = 0, const T* next = nullptr) {
   constexpr int height = max_rows(N);
   const Parts blocks(rows, height);
   for (Size block = 0; block < blocks.count; ++block) {
     const Size size = blocks.size(block);
     with_count<height>(size, [&](auto r) {
+      if constexpr (Finish::kResumes && N <= max_vectors(kTileRows)) {
+        if (next != nullptr)
+          return tile<T, r, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column, ahead,
+                                         Next<T>{next + block * ldb, blocks.count});
+      }
       tile<T, r, N, ByColumn>(a, lda, b, ldb, length, start, finish, row, column, ahead);
     });
     a += size * (ByColumn ? 1 : lda);
@@ -142,11 +181,13 @@ inline constexpr Size kFewRows = 4 * kTileRows;
 // Few rows wait for a large b: so many of its rows side by side are as many streams of whole pages,
 // and while one panel of them is in use the next one, which lies beside it, is fetched.
 inline constexpr Size kLargeBytes = Size{2} << 20;
-inline constexpr Size kStreamedRows = 32;
+inline constexpr Size kStreamedRows = 24;
 inline constexpr Size kStreams = 32;
 
-// A panel of a wide b is one short stretch of each row, in another page every time. Where many rows
-// share it, it is copied first, so much of it that the copy stays in the second-level cache.
+// A panel of a wide b is one short stretch of each row, in another page every time. The tiles of a
+// panel fetch the next one; where many rows share it, it is copied first. So much of it stays in
+// the second-level cache.
+inline constexpr Size kFetchedRows = 160;
 inline constexpr Size kPackedRows = 512;
 
 template <class T, class Finish>
@@ -185,13 +226,14 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
   const int single = rows <= 8 ? max_vectors(static_cast<int>(rows)) : 0;
   const Parts panels(vectors, single > 2 ? single : max_vectors(kTileRows));
   Size depth = length;
-  bool streams = false;
+  bool streams = false, fetches = false;
   if constexpr (Finish::kResumes) {
     if (length * ldb * static_cast<Size>(sizeof(T)) > kLargeBytes) {
-      if (rows > kStreamedRows)
+      if (rows > kFetchedRows)
         return packed_product<T>(a, lda, b, ldb, length, init, rows, vectors, finish);
-      depth = kStreams;
-      streams = true;
+      streams = rows <= kStreamedRows;
+      fetches = !streams;
+      depth = streams ? kStreams : kPackedRows;
     } else if (rows * length > cached) {
       depth = cached / (rows < 512 ? rows : 512);
     }
@@ -204,10 +246,14 @@ void product(const T* a, Size lda, const T* b, Size ldb, Size length, const T* i
     for (Size block = 0, row = 0; block < blocks.count; row += blocks.size(block), ++block) {
       for (Size p = 0, column = 0; p < panels.count; column += panels.size(p) * width, ++p) {
         const Start<T> start = i > 0 ? finish.resume(row, column) : Start<T>{init, 0}.at(0, column);
+        const T* const here = b + i * ldb + column;
+        const T* const next = p + 1 < panels.count   ? here + panels.size(p) * width
+                              : cut + 1 < cuts.count ? b + (i + cuts.size(cut)) * ldb
+                                                     : b;
         with_count<widest>(panels.size(p), [&](auto n) {
-          panel<T, n, ByColumn>(a + (ByColumn ? row + i * lda : row * lda + i), lda,
-                                b + i * ldb + column, ldb, cuts.size(cut), start, row,
-                                blocks.size(block), finish, column, streams ? n * width : 0);
+          panel<T, n, ByColumn>(a + (ByColumn ? row + i * lda : row * lda + i), lda, here, ldb,
+                                cuts.size(cut), start, row, blocks.size(block), finish, column,
+                                streams ? n * width : 0, fetches ? next : nullptr);
         });
       }
     }
