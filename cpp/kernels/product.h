@@ -40,8 +40,10 @@ constexpr int max_rows(int vectors) {
 // The height of the tile that needs the fewest loads for its multiply-adds.
 inline constexpr int kTileRows = CHAINRULE_VECTOR_BYTES == 0 ? 4 : 6;
 
-// Rows of b are fetched this far ahead: the stride between them is more than hardware follows.
+// Rows of b are fetched this far ahead, and those of a, which may come from memory, further: the
+// stride between them is more than hardware follows.
 inline constexpr Size kAhead = 8;
+inline constexpr Size kAheadByColumn = 16;
 
 // So many rows of b a turn of the loop: the tiles of 16 registers need so many loads that counters
 // would take instructions from the multiply-adds.
@@ -91,7 +93,10 @@ template <class T, int R, int N, bool ByColumn, class Finish, class Following = 
   finish.template expect<R, N>(row, column);
   const auto step = [&] {
     if constexpr (R > 1) prefetch<T, N>(b + ahead);
-    if constexpr (ByColumn) __builtin_prefetch(a + kAhead * lda);
+    if constexpr (ByColumn) {
+      __builtin_prefetch(a + kAheadByColumn * lda);
+      if constexpr (R > 1) __builtin_prefetch(a + kAheadByColumn * lda + R - 1);  // another line
+    }
     V<T> bv[N];
 #pragma GCC unroll 16
     for (int v = 0; v < N; ++v) bv[v] = load<T>(b + v * width);
