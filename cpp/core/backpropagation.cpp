@@ -7,6 +7,10 @@ namespace {
 
 Size to_size(std::size_t n) { return static_cast<Size>(n); }
 
+// A row of a shuffled array comes from anywhere in memory: so many rows before it is copied, it is
+// asked for.
+constexpr std::size_t kRowsAhead = 2;
+
 // y = (1 - ε) y + ε / n_classes
 template <class T>
 void smooth(T* y, std::size_t n, Loss loss, double smoothing) {
@@ -44,6 +48,8 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
   const double smoothing = samples.y.label_smoothing;
   for (std::size_t r = begin; r < end; ++r) {
     const std::size_t sample = samples.row(first_sample + r);
+    if (chunk.x.data == x && r + kRowsAhead < end)
+      prefetch_row(samples.x, samples.row(first_sample + r + kRowsAhead));
     if (chunk.x.data == x) read_row<T>(samples.x, sample, x + r * x_stride);
     if (chunk.y.data != y) continue;
     T* const target = y + r * y_stride;

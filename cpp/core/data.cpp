@@ -65,6 +65,16 @@ void read_row(const Matrix& matrix, std::size_t row, T* out) {
   });
 }
 
+void prefetch_row(const Matrix& matrix, std::size_t row) {
+  constexpr std::ptrdiff_t line = 64;
+  const auto size = with_element_type(
+      matrix.type, [](auto source) { return static_cast<std::ptrdiff_t>(sizeof source); });
+  if (matrix.column_stride != size) return;
+  const std::byte* const at = matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
+  const std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(matrix.columns) * size;
+  for (std::ptrdiff_t i = 0; i < bytes; i += line) __builtin_prefetch(at + i);
+}
+
 std::int64_t read_label(const Matrix& matrix, std::size_t row) {
   const std::byte* at = matrix.data + static_cast<std::ptrdiff_t>(row) * matrix.row_stride;
   return with_element_type(matrix.type, [&](auto source) -> std::int64_t {

@@ -61,6 +61,9 @@ Rows<T> direct_rows(const Matrix& matrix) {
 template <class T>
 void read_row(const Matrix& matrix, std::size_t row, T* out);
 
+// Asks the caches for a row that will be read soon, where it lies in one piece.
+void prefetch_row(const Matrix& matrix, std::size_t row);
+
 // The integer in row `row`, column 0, of a matrix of an integer type; -1 where it is negative or
 // larger than any label can be.
 std::int64_t read_label(const Matrix& matrix, std::size_t row);
