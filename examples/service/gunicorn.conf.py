@@ -18,9 +18,11 @@ preload_app = True  # the model is loaded once, and the workers share its memory
 keepalive = 75  # seconds: longer than a load balancer keeps a connection that is not used
 worker_tmp_dir = "/dev/shm" if os.path.isdir("/dev/shm") else None  # a disk may stall heartbeats
 
-# Before prometheus_client is imported: here the workers leave their numbers for one another.
-if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="prometheus-")
+# Where the workers leave their numbers for one another, named before prometheus_client is imported:
+# one folder a master, the same when it reads this file again.
+FOLDER, OURS = "PROMETHEUS_MULTIPROC_DIR", f"prometheus-{os.getpid()}-"
+if not os.path.basename(os.environ.get(FOLDER, "")).startswith(OURS):
+    os.environ[FOLDER] = tempfile.mkdtemp(prefix=OURS)
 
 
 def post_fork(server: Any, worker: Any) -> None:
@@ -37,4 +39,4 @@ def child_exit(server: Any, worker: Any) -> None:
 
 def on_exit(server: Any) -> None:
     """Remove the numbers."""
-    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
+    shutil.rmtree(os.environ[FOLDER], ignore_errors=True)
