@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 
 import pytest
 
@@ -69,6 +70,14 @@ def test_floating_point_environment_is_left_alone():
 def test_import_starts_no_thread_and_prints_nothing():
     script = "import threading, chainrule; assert threading.active_count() == 1"
     assert run_python("-c", script) == ""
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this interpreter always has the GIL"
+)
+def test_a_free_threaded_interpreter_turns_the_gil_on():
+    script = "import sys, chainrule; print(sys._is_gil_enabled())"
+    assert run_python("-W", "ignore", "-c", script).strip() == "True"
 
 
 @pytest.mark.unsanitized

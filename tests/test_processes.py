@@ -86,6 +86,26 @@ def test_joblib_gives_the_same_bits(backend):
     run_case("pools", "joblib", backend)
 
 
+@needs_proc
+@needs_openmp
+@pytest.mark.parametrize("method", START_METHODS)
+def test_a_worker_starts_the_threads_that_it_was_given(method):
+    run_case("pools", "counted", method)
+
+
+@needs_proc
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_workers_of_joblib_share_the_cores_out(n_jobs):
+    pytest.importorskip("joblib")
+    run_case("pools", "joblib_counted", str(n_jobs))
+
+
+@pytest.mark.slow
+@pytest.mark.unsanitized
+def test_threads_do_as_much_as_processes():
+    run_case("scaling", "throughput")
+
+
 # --- the end of the interpreter ---------------------------------------------------------------
 
 WORKING = [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -48,6 +50,25 @@ def test_the_environment_sets_the_default():
     assert run_python("-c", script, CHAINRULE_NUM_THREADS="3").strip() == "3"
 
 
+@pytest.mark.parametrize("setting", ["1", "1,4"])
+def test_openmps_environment_lowers_the_default(setting):
+    script = "import chainrule as cr; print(cr.get_num_threads())"
+    assert run_python("-c", script, OMP_NUM_THREADS=setting).strip() == "1"
+
+
+@pytest.mark.parametrize("setting", ["", "0", "-3", "99999", "99999999999999", "many"])
+def test_openmps_environment_changes_nothing_else(setting):
+    script = "import chainrule as cr; print(cr.get_num_threads())"
+    alone = run_python("-c", script, OMP_NUM_THREADS="")
+    assert run_python("-c", script, OMP_NUM_THREADS=setting) == alone
+
+
+def test_our_environment_comes_before_openmps():
+    script = "import chainrule as cr; print(cr.get_num_threads())"
+    environment = {"CHAINRULE_NUM_THREADS": "3", "OMP_NUM_THREADS": "1"}
+    assert run_python("-c", script, **environment).strip() == "3"
+
+
 def test_show_config_names_isa_and_threads(capsys):
     cr.show_config()
     printed = capsys.readouterr().out
@@ -76,6 +97,26 @@ def test_thirty_two_threads_predict_at_once(problem, frozen):
     with ThreadPoolExecutor(32) as pool:
         results = list(pool.map(lambda part: serve.predict(x[part]), parts))
     for part, result in zip(parts, results, strict=True):
+        assert_same_bits(result, expected[part])
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_event_loop_predicts_in_its_executor(problem, threads):
+    net, x, _ = problem
+    serve, expected = net.freeze(), net.predict(x)
+    parts = [slice(i % 97, i % 97 + 1 + i % 400) for i in range(200)]
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(32))
+        calls = (
+            loop.run_in_executor(None, partial(serve.predict, x[part], threads=threads))
+            for part in parts
+        )
+        return await asyncio.gather(*calls)
+
+    for part, result in zip(parts, asyncio.run(main()), strict=True):
         assert_same_bits(result, expected[part])
 
 

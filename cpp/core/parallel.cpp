@@ -5,6 +5,7 @@
 #include <barrier>
 #include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <optional>
 #include <string>
@@ -124,6 +125,21 @@ const Setting& environment() {
   return setting;
 }
 
+// The first number of OMP_NUM_THREADS, which joblib and batch systems set where several processes
+// share the cores; 0 where there is none. It is not ours: what cannot be read is not obeyed.
+int openmp_setting() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  int threads = 0;
+  if (text != nullptr) std::from_chars(text, text + std::strlen(text), threads);
+  return std::max(threads, 0);
+}
+
+int default_threads() {
+  const int cores = std::min(usable_cores(), 16);
+  const int limit = openmp_setting();
+  return limit > 0 ? std::min(cores, limit) : cores;
+}
+
 }  // namespace
 
 Team::Range Team::part(std::size_t n, std::size_t grain) const {
@@ -161,8 +177,8 @@ int get_num_threads() {
   const int set = g_threads.load(std::memory_order_relaxed);
   if (set > 0) return set;
   if (environment().threads > 0) return environment().threads;
-  static const int cores = std::min(usable_cores(), 16);
-  return cores;
+  static const int threads = default_threads();
+  return threads;
 }
 
 void set_num_threads(int n) {

@@ -45,8 +45,8 @@ void parallel(int threads, Body&& body) {
       &body);
 }
 
-// Process-wide: physical cores that affinity and the cgroup's CPU quota leave, at most 16;
-// CHAINRULE_NUM_THREADS and set_num_threads override it.
+// Process-wide: physical cores that affinity and the cgroup's CPU quota leave, at most 16 and at
+// most OMP_NUM_THREADS; CHAINRULE_NUM_THREADS and set_num_threads override it.
 inline constexpr int kMaxThreads = 256;
 int get_num_threads();
 void set_num_threads(int n);

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
-from problem import SECONDS, Work, main
+from problem import SECONDS, Work, main, thread_count
 
 import chainrule as cr
 
@@ -37,6 +38,14 @@ def train(work: Work) -> bytes:
 
 def bits_of(work: Work) -> bytes:
     return work.bits()
+
+
+def threads_of_calls(work: Work) -> tuple[int, int]:
+    """How many threads calls may use here, and how many they have started."""
+    alone = thread_count()
+    work.net.predict(work.x)
+    work.serve.predict(work.x)
+    return cr.get_num_threads(), thread_count() - alone
 
 
 def exit_well(work: Work) -> None:
@@ -99,6 +108,29 @@ def joblib(backend: str) -> None:
         assert workers(delayed(predict_given)(job) for job in jobs.given) == jobs.expected
         assert workers(delayed(bits_of)(jobs.work) for _ in range(4)) == [jobs.work.expected] * 4
     assert jobs.work.is_right()
+
+
+def counted(method: str) -> None:
+    """A worker starts the threads of a team, and none where it has been given one core."""
+    work, context = Work(), multiprocessing.get_context(method)
+    for threads in (1, 2):
+        with context.Pool(1, cr.set_num_threads, (threads,)) as workers:
+            for started in (threads - 1, 0):  # the second call finds its team there
+                found = workers.apply_async(threads_of_calls, (work,)).get(SECONDS)
+                assert found == (threads, started)
+
+
+def joblib_counted(n_jobs: str) -> None:
+    """The workers of joblib together have no more threads than there are cores."""
+    from joblib import Parallel, cpu_count, delayed
+
+    os.environ.pop("CHAINRULE_NUM_THREADS", None)
+    work, n = Work(), int(n_jobs)
+    share = max(1, cpu_count() // n)
+    with Parallel(n_jobs=n, timeout=SECONDS) as workers:
+        for threads, started in workers(delayed(threads_of_calls)(work) for _ in range(2 * n)):
+            assert threads <= share
+            assert started < threads
 
 
 if __name__ == "__main__":
