@@ -292,6 +292,7 @@ TypeError, ValueError
           },
           "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
   bind_derivatives(network, module);
+  bind_optimizer_state(module);
   bind_descent(network, module);
 }
 
