@@ -123,6 +123,13 @@ def dropout() -> dict[str, Any]:
     return {**adam(), "dropout": [0.3], "label_smoothing": 0.1}
 
 
+def plateau() -> dict[str, Any]:
+    """A rate that halves after every epoch that is not much better than the best one."""
+    x, y = data()
+    rate = cr.schedules.ReduceOnPlateau(0.5, factor=0.5, patience=0, threshold=0.2)
+    return {"X": x, "Y": y, "batch_size": 32, "optimizer": cr.RMSprop(rate)}
+
+
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "adam": adam,
     "stochastic": stochastic,
@@ -130,6 +137,7 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "stops early": stops_early,
     "stream": stream,
     "dropout": dropout,
+    "plateau": plateau,
 }
 
 
