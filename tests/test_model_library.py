@@ -1,13 +1,15 @@
 """The library for C++ programs gives the bits of the package, and refuses what it refuses.
 
-.ci/cpp builds tests/cpp/model.cpp and examples/embed-cpp, and names the programs in
-CHAINRULE_MODEL_PROGRAM and CHAINRULE_EMBED_PROGRAM.
+.ci/cpp builds tests/cpp/model.cpp, tests/cpp/realtime.cpp and examples/embed-cpp, and says where
+they are: CHAINRULE_MODEL_PROGRAM, CHAINRULE_REALTIME_PROGRAM, CHAINRULE_EMBED_PROGRAMS (a folder).
+.ci/sanitize builds the first alone.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import struct
 import subprocess
 
 import numpy as np
@@ -36,7 +38,8 @@ def run(*arguments):
 
 def network(activation, dtype, sizes=(7, 33, 5), bias=True):
     hidden = "tanh" if activation == "softmax" else activation
-    return cr.Network(sizes, [hidden, activation], dtype=dtype, bias=bias, seed=3)
+    activations = [hidden] * (len(sizes) - 2) + [activation]
+    return cr.Network(sizes, activations, dtype=dtype, bias=bias, seed=3)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -88,24 +91,87 @@ def test_a_file_that_it_writes_is_the_file_that_python_writes(tmp_path):
     assert (tmp_path / "out").read_bytes() == (tmp_path / "net").read_bytes()
 
 
-def test_predict_allocates_nothing_and_refuses_spans_that_do_not_fit(tmp_path):
-    net = network("softmax", "float32", (784, 300, 10))
-    net.save(tmp_path / "net")
-    assert run("quiet", tmp_path / "net") == ["0 allocations"]
+def test_spans_that_do_not_fit_are_refused(tmp_path):
+    network("softmax", "float32").save(tmp_path / "net")
+    assert run("refusals", tmp_path / "net") == ["ok"]
+
+
+@pytest.mark.skipif("CHAINRULE_REALTIME_PROGRAM" not in os.environ, reason=".ci/cpp sets it")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(1, 1), (3, 4, 2), (9, 33, 7, 10), (784, 300, 10)])
+@pytest.mark.parametrize("activation", ["gelu", "softmax"])
+def test_predict_allocates_locks_throws_and_asks_nothing(tmp_path, activation, sizes, dtype):
+    network(activation, dtype, sizes).save(tmp_path / "net")
+    command = [os.environ["CHAINRULE_REALTIME_PROGRAM"], tmp_path / "net"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "0 allocations",
+        "0 locks",
+        "0 exceptions",
+        "no system call",
+    ]
+
+
+def run_example(name, *arguments, check=True):
+    folder = os.environ.get("CHAINRULE_EMBED_PROGRAMS")
+    if folder is None:
+        pytest.skip("CHAINRULE_EMBED_PROGRAMS is not set: .ci/cpp does")
+    command = [os.path.join(folder, name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=check)
 
 
 def test_the_example_answers_as_python_does(tmp_path):
     net = network("softmax", "float32", (4, 9, 3))
     net.save(tmp_path / "net")
-    command = [os.environ["CHAINRULE_EMBED_PROGRAM"], tmp_path / "net", "1", "-2.5", "0.25", "1e3"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = run_example("embed", tmp_path / "net", 1, -2.5, 0.25, 1e3)
     expected = net.predict(np.array([1, -2.5, 0.25, 1e3], np.float32))
     assert [np.float32(line) for line in done.stdout.split()] == list(expected)
     assert "µs a call on" in done.stderr
     (tmp_path / "net").write_bytes(b"nothing")
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_example("embed", tmp_path / "net", check=False)
     assert done.returncode == 1
     assert "does not hold a network of chainrule: it ends within its header" in done.stderr
+
+
+def test_the_example_trains_while_threads_answer(tmp_path):
+    net = cr.Network([2, 16, 1], ["tanh", "sigmoid"], seed=3)
+    net.save(tmp_path / "net")
+    *steps, answers = run_example("live", tmp_path / "net", tmp_path / "new").stdout.splitlines()
+    costs = [float(step.split()[-1]) for step in steps]
+    assert len(costs) == 10
+    assert costs[-1] < 0.5 * costs[0]
+    assert int(answers.split()[0]) > 0
+    x = np.array([[0.5, 0.5], [-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5]])
+    trained = cr.Network.load(tmp_path / "new")
+    np.testing.assert_array_equal(trained.predict(x).ravel() > 0.5, [True, True, False, False])
+
+
+def test_a_checkpoint_is_refused_with_the_way_out(tmp_path):
+    net = network("sigmoid", "float32")
+    net.fit(np.zeros((4, 7)), np.zeros((4, 5)), learning_rate=0.1, checkpoint=tmp_path / "run")
+    [verdict] = run("verdicts", tmp_path / "run")
+    assert "checkpoint" in verdict
+    assert "Network.load(checkpoint).save(" in verdict
+    cr.Network.load(tmp_path / "run").save(tmp_path / "net")
+    assert run("verdicts", tmp_path / "net") == ["ok"]
+
+
+def test_a_header_above_one_megabyte_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "net").write_bytes(struct.pack("<Q", 2**20 + 1) + b" " * (2**20 + 1))
+    assert run("verdicts", tmp_path / "net") == ["its header has more than a megabyte"]
+
+
+def test_an_isa_that_is_not_there_is_refused_when_a_model_is_loaded(tmp_path):
+    network("relu", "float32").save(tmp_path / "net")
+    done = subprocess.run(
+        [PROGRAM, "refusals", tmp_path / "net"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CHAINRULE_ISA": "avx1024"},
+    )
+    assert done.returncode == 1
+    assert "CHAINRULE_ISA=avx1024 is not available here" in done.stderr
 
 
 def python_verdict(path):

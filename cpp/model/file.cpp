@@ -25,6 +25,7 @@ static_assert(std::endian::native == std::endian::little, "tensors are little-en
 
 constexpr std::size_t kMaxHeader = std::size_t{1} << 20;
 constexpr std::string_view kFormat = "chainrule 1";
+constexpr std::string_view kCheckpoint = "chainrule checkpoint 1";
 
 template <class Enum, std::size_t n>
 Enum named(const std::string_view (&names)[n], const std::string& name, std::string_view what) {
@@ -206,8 +207,12 @@ ModelFile parse_model(std::span<const std::byte> bytes) {
   for (const auto& [name, entry] :
        json::member(header, "__metadata__", "header").object("metadata"))
     metadata.emplace_back(name, entry.text("metadata"));
-  if (find(metadata, "format") != kFormat)
-    throw LoadError("its format is not '" + std::string(kFormat) + "'");
+  const std::string& format = find(metadata, "format");
+  if (format == kCheckpoint)
+    throw LoadError(
+        "it is a checkpoint of a run: write the network alone, by Network.load(checkpoint).save(…) "
+        "in Python");
+  if (format != kFormat) throw LoadError("its format is not '" + std::string(kFormat) + "'");
 
   ModelFile file;
   file.seed = decimal(find(metadata, "seed"), "seed");
@@ -258,6 +263,7 @@ std::string model_header(const ModelFile& file) {
   }
   text += "}";
   text.append((8 - text.size() % 8) % 8, ' ');  // the tensors are aligned
+  if (text.size() > kMaxHeader) throw std::runtime_error("its header would be above a megabyte");
   const std::uint64_t length = text.size();
   std::string head(sizeof length, '\0');
   std::memcpy(head.data(), &length, sizeof length);

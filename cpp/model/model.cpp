@@ -73,6 +73,8 @@ Model<T>::~Model() = default;
 
 template <class T>
 Model<T> Model<T>::load(std::span<const std::byte> bytes) {
+  // Which kernels run is settled here and not in the first call of predict.
+  if (const char* error = isa_error()) throw std::runtime_error(error);
   const ModelFile file = parse_model(bytes);
   if (file.architecture.is_double != (sizeof(T) == sizeof(double)))
     throw LoadError(file.architecture.is_double

@@ -2,22 +2,23 @@
 //
 //   model verdicts FILE...       one line a file: "ok", or why it was refused
 //   model predict MODEL X OUT    rows of X (raw numbers) through MODEL, into OUT
+//   model refusals MODEL         "ok" where calls with spans that do not fit are refused
 //   model train MODEL X Y RATE STEPS OUT   that many steps from one batch; saves to OUT
-//   model quiet MODEL            predicts, and fails if memory is allocated meanwhile
 #include "chainrule/model.h"
 
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <fstream>
 #include <iterator>
-#include <new>
+#include <limits>
+#include <span>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
 namespace {
-
-std::size_t allocations = 0;
 
 template <class T>
 std::vector<T> read(const char* path) {
@@ -58,21 +59,35 @@ int train(char** arguments) {
 }
 
 template <class T>
-int quiet(char** arguments) {
-  const auto model = chainrule::Model<T>::load(arguments[0]);
-  std::vector<T> x(100 * model.n_inputs(), T(1)), out(100 * model.n_outputs());
+int refusals(char** arguments) {
+  auto model = chainrule::Model<T>::load(arguments[0]);
+  const std::size_t n_in = model.n_inputs(), n_out = model.n_outputs();
+  const std::vector<T> parameters = model.parameters();
+  const std::vector<T> x(2 * n_in, T(1));
+  std::vector<T> out(2 * n_out, T(7));
   auto scratch = model.scratch();
-  const std::size_t before = allocations;
-  bool good = true;
-  for (const std::size_t rows : {1, 2, 63, 64, 65, 100})
-    good &= model.predict(std::span(x).first(rows * model.n_inputs()),
-                          std::span(out).first(rows * model.n_outputs()), scratch);
-  static_assert(noexcept(model.predict(x, out, scratch)));
-  std::printf("%zu allocations\n", allocations - before);
-  // Spans that do not fit are refused, and so is another model's scratch.
-  good &= !model.predict(std::span(x).first(model.n_inputs() + 1), out, scratch);
-  good &= !model.predict(std::span(x).first(model.n_inputs()), out, scratch);
-  return good && allocations == before ? 0 : 1;
+  const std::span<const T> one = std::span(x).first(n_in), torn = std::span(x).first(n_in + 1);
+  bool good = !model.predict(torn, out, scratch) && !model.predict(one, out, scratch) &&
+              out == std::vector<T>(2 * n_out, T(7));
+  const auto refuses = [&](auto call) {
+    try {
+      call();
+    } catch (const std::invalid_argument&) {
+      return model.parameters() == parameters;
+    }
+    return false;
+  };
+  constexpr T kNaN = std::numeric_limits<T>::quiet_NaN();
+  const std::vector<T> nan(2 * n_in, kNaN);
+  good &= refuses([&] { model.train_step(torn, out, 0.1); });
+  good &= refuses([&] { model.train_step(one, out, 0.1); });
+  good &= refuses([&] { model.train_step({}, {}, 0.1); });
+  good &= refuses([&] { model.train_step(nan, out, 0.1); });
+  good &= refuses([&] { model.train_step(x, out, -0.1); });
+  good &= refuses([&] { model.train_step(x, out, static_cast<double>(kNaN)); });
+  good &= refuses([&] { model.set_parameters(one); });
+  if (good) std::printf("ok\n");
+  return good ? 0 : 1;
 }
 
 int verdicts(int count, char** paths) {
@@ -96,35 +111,22 @@ int by_type(const char* path, F32 f32, F64 f64) {
 
 }  // namespace
 
-void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* const at = std::malloc(size)) return at;
-  throw std::bad_alloc();
-}
-void* operator new(std::size_t size, std::align_val_t alignment) {
-  ++allocations;
-  const auto unit = static_cast<std::size_t>(alignment);
-  if (void* const at = std::aligned_alloc(unit, (size + unit - 1) / unit * unit)) return at;
-  throw std::bad_alloc();
-}
-void operator delete(void* at) noexcept { std::free(at); }
-void operator delete(void* at, std::size_t) noexcept { std::free(at); }
-void operator delete(void* at, std::align_val_t) noexcept { std::free(at); }
-void operator delete(void* at, std::size_t, std::align_val_t) noexcept { std::free(at); }
-
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   const std::string check = argc > 2 ? argv[1] : "";
   char** const rest = argv + 2;
   if (check == "verdicts") return verdicts(argc - 2, rest);
   if (check == "predict")
     return by_type(
         rest[0], [&] { return predict<float>(rest); }, [&] { return predict<double>(rest); });
+  if (check == "refusals")
+    return by_type(
+        rest[0], [&] { return refusals<float>(rest); }, [&] { return refusals<double>(rest); });
   if (check == "train")
     return by_type(
         rest[0], [&] { return train<float>(rest); }, [&] { return train<double>(rest); });
-  if (check == "quiet")
-    return by_type(
-        rest[0], [&] { return quiet<float>(rest); }, [&] { return quiet<double>(rest); });
   std::fprintf(stderr, "usage: see the head of model.cpp\n");
   return 2;
+} catch (const std::exception& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
 }

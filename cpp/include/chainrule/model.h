@@ -48,8 +48,9 @@ class Scratch {
 template <class T>
 class Model {
  public:
-  // Reads a file that Network.save or Model::save wrote. LoadError where it is anything else, of
-  // the other type for instance; std::bad_alloc where memory is short.
+  // Reads a file that Network.save or Model::save wrote. LoadError where it is anything else: of
+  // the other type for instance, or a checkpoint of Network.fit. std::runtime_error where
+  // CHAINRULE_ISA names kernels that this processor lacks; std::bad_alloc where memory is short.
   static Model load(const std::string& path);
   static Model load(std::span<const std::byte> file);
 
@@ -66,9 +67,9 @@ class Model {
 
   Scratch<T> scratch() const;
 
-  // a^L of every row of x into `out`, on the calling thread: no allocation, no lock, no exception.
-  // False, and nothing written, where the spans do not hold the same whole number of rows, or the
-  // scratch was made by a model of another architecture.
+  // a^L of every row of x into `out`, on the calling thread: no allocation, no lock, no exception,
+  // no system call. False, and nothing written, where the spans do not hold the same whole number
+  // of rows, or the scratch has not the room for this model's layers.
   [[nodiscard]] bool predict(std::span<const T> x, std::span<T> out,
                              Scratch<T>& scratch) const noexcept;
 
@@ -84,7 +85,7 @@ class Model {
   void set_parameters(std::span<const T> values);
 
   // Writes a file that Network.load and Model::load read. The old file stays until the new one is
-  // whole. std::runtime_error where it cannot be written.
+  // whole. std::runtime_error where it cannot be written, or its header would be above 1 MB.
   void save(const std::string& path) const;
 
  private:
