@@ -4,6 +4,10 @@
 #include <cstdlib>
 #include <string>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "kernels/tables.h"
 
 namespace chainrule {
@@ -14,14 +18,36 @@ struct Candidate {
   bool available;
 };
 
+#if defined(__x86_64__)
+
+struct Extensions {
+  bool avx2 = false, avx512 = false;
+};
+
+// What the processor has, and the system keeps for each thread. The compilers' own function for
+// this is in a library that clang-cl does not link.
+Extensions extensions() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & bit_OSXSAVE) == 0 || (c & bit_FMA) == 0)
+    return {};
+  unsigned kept = 0;
+  __asm__("xgetbv" : "=a"(kept), "=d"(d) : "c"(0));
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return {};
+  const auto has = [&](unsigned features, unsigned registers) {
+    return (b & features) == features && (kept & registers) == registers;
+  };
+  Extensions found;
+  found.avx2 = has(bit_AVX2, 0x06);  // xmm and ymm
+  found.avx512 = found.avx2 && has(bit_AVX512F | bit_AVX512DQ | bit_AVX512BW | bit_AVX512VL, 0xe6);
+  return found;
+}
+
+#endif
+
 // Best first; scalar ends the list and is always available.
 auto candidates() {
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl");
+  const auto [avx2, avx512] = extensions();
   return std::array<Candidate, 3>{
       {{&avx512_table, avx512}, {&avx2_table, avx2}, {&scalar_table, true}}};
 #elif defined(__aarch64__)

@@ -193,7 +193,8 @@ template <class T>
 void everything() {
   teams<T>();
   callers<T>();
-  for (const std::size_t batch_size : {64, 1}) reading_during_training<T>(batch_size);
+  for (const std::size_t batch_size : {std::size_t{64}, std::size_t{1}})
+    reading_during_training<T>(batch_size);
 }
 
 }  // namespace

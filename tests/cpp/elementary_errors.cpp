@@ -172,7 +172,8 @@ double argument(const Rule& rule, Random& random) {
   if (kind <= 4) {
     const double x = kind == 3 ? kMarks[random() % std::size(kMarks)] : change_of_reduction(random);
     const auto away = static_cast<std::int64_t>(bits) >> (24 + random() % 40);  // up to 2^39 places
-    return std::bit_cast<double>((std::bit_cast<std::int64_t>(x) + away) ^ sign);
+    const auto near = static_cast<std::uint64_t>(std::bit_cast<std::int64_t>(x) + away);
+    return std::bit_cast<double>(near ^ sign);
   }
   const double fraction = static_cast<double>(bits >> 11) * 0x1p-53;
   return kind == 5 ? 16 * fraction - 8 : rule.low + (rule.high - rule.low) * fraction;
