@@ -6,7 +6,7 @@
 //   cmake --build build/fuzz --target fuzz_model && mkdir found
 //   build/fuzz/tests/fuzz_model -dict=tests/fuzz/model.dict -max_len=4096 -malloc_limit_mb=64
 //     -max_total_time=600 found tests/fuzz/corpus
-//   build/fuzz/tests/fuzz_model -merge=1 tests/fuzz/corpus found     keeps what adds coverage
+//   build/fuzz/tests/fuzz_model -merge=1 -use_counters=0 tests/fuzz/corpus found  # keeps what is new
 //
 // A file is refused by LoadError; or it loads as the type that it states, predicts, and what would
 // be saved of it is read as the same network. Anything else ends the run and leaves crash-*.
