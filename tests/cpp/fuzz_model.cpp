@@ -1,12 +1,12 @@
 // Feeds mutated model files to the loader of C++ programs, guided by coverage (libFuzzer, Clang).
 //
 //   cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DCHAINRULE_PYTHON=OFF
-//   -DCHAINRULE_OPENMP=OFF
-//     -DCHAINRULE_FUZZ=ON -DCHAINRULE_SANITIZE=address,undefined
+//     -DCHAINRULE_OPENMP=OFF -DCHAINRULE_FUZZ=ON -DCHAINRULE_SANITIZE=address,undefined
 //   cmake --build build/fuzz --target fuzz_model && mkdir found
 //   build/fuzz/tests/fuzz_model -dict=tests/fuzz/model.dict -max_len=4096 -malloc_limit_mb=64
 //     -max_total_time=600 found tests/fuzz/corpus
-//   build/fuzz/tests/fuzz_model -merge=1 -use_counters=0 tests/fuzz/corpus found  # keeps what is new
+// and to keep what reaches new code:
+//   build/fuzz/tests/fuzz_model -merge=1 -use_counters=0 tests/fuzz/corpus found
 //
 // A file is refused by LoadError; or it loads as the type that it states, predicts, and what would
 // be saved of it is read as the same network. Anything else ends the run and leaves crash-*.
