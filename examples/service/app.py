@@ -24,6 +24,7 @@ from models import Model, Serving
 from numpy.typing import NDArray
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import AllowInfNan, BaseModel, ConfigDict, FailFast, Field, Strict
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 MAX_ROWS = 1024
 
@@ -75,12 +76,11 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await watch
 
 
-app = FastAPI(
-    title="chainrule",
-    lifespan=lifespan,
-    max_body_size=int(os.environ.get("MAX_BODY_BYTES", 2**20)),
+app = FastAPI(title="chainrule", lifespan=lifespan)
+app.add_middleware(
+    RequestBodyLimitMiddleware, max_body_size=int(os.environ.get("MAX_BODY_BYTES", 2**20))
 )
-app.add_middleware(metrics.Measured)
+app.add_middleware(metrics.Measured)  # around the others
 
 
 @app.exception_handler(RequestValidationError)
