@@ -100,6 +100,11 @@ def test_the_workers_of_joblib_share_the_cores_out(n_jobs):
     run_case("pools", "joblib_counted", str(n_jobs))
 
 
+@needs_proc
+def test_many_callers_do_not_multiply_the_threads():
+    run_case("scaling", "crowd")
+
+
 @pytest.mark.slow
 @pytest.mark.unsanitized
 def test_threads_do_as_much_as_processes():

@@ -1,4 +1,4 @@
-"""Throughput of threads beside that of processes, in turn: python scaling.py throughput."""
+"""Many threads: what they get done beside processes, and how many they are: scaling.py CASE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from statistics import median
 
 import numpy as np
-from problem import exit_code, fork, main
+from problem import Work, busy, exit_code, fork, main, thread_count
 
 import chainrule as cr
 
@@ -66,6 +66,15 @@ def throughput() -> None:
     print(f"two threads / two processes: {median(pairs):.2f}; 32 threads / 2: {median(crowd):.2f}")
     assert median(pairs) > 0.7
     assert median(crowd) > 0.7
+
+
+def crowd() -> None:
+    """32 threads that each ask for a team of two have one helper each at most."""
+    work = Work()
+    with busy(lambda: work.serve.predict(work.x, threads=2), threads=32):
+        for _ in range(20):
+            assert work.predicts_right()
+            assert thread_count() <= 2 * (1 + 32)
 
 
 if __name__ == "__main__":
