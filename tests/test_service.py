@@ -66,12 +66,10 @@ def service(gunicorn, trained):
 # --- answers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.bits
 def test_the_readme_gets_the_answer_that_it_states(service):
     assert service.ask("POST", "/predict", SENT) == (200, STATED)
 
 
-@pytest.mark.bits
 def test_rows_that_come_together_get_the_bits_of_rows_alone(service, trained):
     rows = np.random.default_rng(0).normal(100, 300, (500, 13)).astype(np.float32)
     answers = service.predict(rows.tolist())["predictions"]
@@ -160,7 +158,6 @@ def test_the_metrics_are_those_of_all_workers(service):
         wait_until(lambda n=name, r=rise: service.metrics()[n] == before.get(n, 0) + r)
 
 
-@pytest.mark.bits
 def test_models_are_exchanged_under_load_and_nothing_is_lost(service, trained, folder, capsys):
     WIDE.save(folder / "wide")
     client, _ = service.load(folder / "trained", folder / "wide", seconds=3)
@@ -233,7 +230,6 @@ def test_a_bad_file_leaves_the_old_model_in_service_and_says_so(service, trained
     assert not any(health["problem"] for health in service.workers().values())
 
 
-@pytest.mark.bits
 def test_a_killed_worker_loses_its_own_requests_only(service, trained, folder, capsys):
     client, connections = service.load(folder / "trained", seconds=3)
     before = service.metrics()["predict_rows_total"]
@@ -251,7 +247,6 @@ def test_a_killed_worker_loses_its_own_requests_only(service, trained, folder, c
     wait_until(lambda: service.all_serve(trained))  # the dead one is counted no more
 
 
-@pytest.mark.bits
 def test_uvicorn_alone_refuses_what_its_queue_cannot_hold(folder):
     WIDE.save(folder / "wide")
     with running(command("uvicorn"), folder / "wide", MAX_QUEUE="1") as service:
