@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -134,6 +135,22 @@ def test_every_way_of_a_system_is_right_in_threads_of_their_own(model, name, tmp
         assert len(each) == 100
         assert 0 < each.min() <= each.max() < seconds * 1e9
         assert expected.error(worker.results()) <= expected.tolerance
+
+
+def test_a_network_that_answers_zeros_is_right():
+    model = latency.Model("zeros", cr.Network(SIZES, "relu", init="zeros"))
+    expected = latency.Expected(model)
+    assert expected.error([np.zeros(3, np.float32)]) == 0
+    assert expected.error([np.full(3, 1e-3)]) > expected.tolerance
+
+
+def test_a_thread_that_fails_ends_the_others():
+    worker = latency_worker.Worker("chainrule")
+    turns = iter([1, 1, 0])  # the third thread divides by zero
+    way = servers.Way("fails", "1 / x", lambda: {"x": next(turns, 1)}, lambda *_: None)
+    worker.caller = latency_worker.Caller(way)
+    with pytest.raises((ZeroDivisionError, threading.BrokenBarrierError)):
+        worker.threads(40, 4, latency._cores())
 
 
 @pytest.mark.bits

@@ -232,7 +232,9 @@ def test_what_is_not_fitted_is_refused(package, make):
 
 def test_targets_behind_a_function_are_refused():
     model = TransformedTargetRegressor(regressor(), func=np.log1p, inverse_func=np.expm1)
-    with pytest.raises(TypeError, match=says("FunctionTransformer", "not one of StandardScaler")):
+    with pytest.raises(
+        TypeError, match=says("FunctionTransformer", "not one of StandardScaler", "regressor_")
+    ):
         from_sklearn(model.fit(X, np.abs(SCORES)))
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -121,17 +122,18 @@ class Worker:
         together = threading.Barrier(count, lambda: moments.append(time.perf_counter()))
 
         def work(caller: Caller) -> None:
-            caller.repeat(WARM_UP)
-            together.wait()
-            times.append(caller.measure(calls // count))
-            moments.append(time.perf_counter())
+            try:
+                caller.repeat(WARM_UP)
+                together.wait()
+                times.append(caller.measure(calls // count))
+                moments.append(time.perf_counter())
+            except BaseException:
+                together.abort()  # nobody waits for this thread
+                raise
 
         def all_at_once() -> list[array[int]]:
-            crowd = [threading.Thread(target=work, args=[caller]) for caller in callers]
-            for thread in crowd:
-                thread.start()
-            for thread in crowd:
-                thread.join()
+            with ThreadPoolExecutor(count) as pool:
+                list(pool.map(work, callers))
             return times
 
         with _pinned_to(cores):

@@ -81,6 +81,7 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     if isinstance(estimator, TransformedTargetRegressor):
         check_is_fitted(estimator)
         target, estimator = estimator.transformer_, estimator.regressor_
+        _check_scaler(target, "pass from_sklearn regressor_, and transform its outputs yourself")
     scalers, perceptron = _steps(estimator)
     own = perceptron.network_ if isinstance(perceptron, Perceptron) else None
     stack = Stack(perceptron.coefs_[0].shape[0])
@@ -103,7 +104,11 @@ def _steps(estimator: Any) -> tuple[list[Any], Any]:
         raise TypeError("the pipeline has no step")
     *scalers, perceptron = steps
     for scaler in scalers:
-        _check_scaler(scaler)
+        _check_scaler(
+            scaler,
+            "apply it to the features yourself, and pass from_sklearn the steps behind it, as in "
+            "pipeline[1:]",
+        )
     if not isinstance(perceptron, PERCEPTRONS):
         raise TypeError(
             "from_sklearn takes a fitted MLPClassifier or MLPRegressor, alone or at the end of a "
@@ -130,20 +135,16 @@ def _flat(estimator: Any) -> list[Any]:
     return [inner for _, step in estimator.steps for inner in _flat(step)]
 
 
-def _check_scaler(scaler: Any) -> None:
+def _check_scaler(scaler: Any, mend: str) -> None:
     name = type(scaler).__name__
     if name not in SCALERS or type(scaler) is not getattr(preprocessing, name):
-        raise TypeError(
-            f"the step {scaler!r} is not one of {', '.join(SCALERS)}: apply it to the features "
-            "yourself, and pass from_sklearn the steps behind it, as in pipeline[1:]"
-        )
+        raise TypeError(f"the step {scaler!r} is not one of {', '.join(SCALERS)}: {mend}")
     if getattr(scaler, "clip", False):
         raise ValueError(f"the step {scaler!r} clips, which no layer of a network does")
 
 
 def _affine(scaler: Any) -> Affine:
     """Return s and t of what a fitted scaler does, s x + t."""
-    _check_scaler(scaler)
     check_is_fitted(scaler)
     centre, scale = 0.0, 1.0
     if isinstance(scaler, preprocessing.MinMaxScaler):
