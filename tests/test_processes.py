@@ -51,6 +51,10 @@ def test_a_forked_child_predicts_and_trains(case):
     run_case("forks", case)
 
 
+def test_a_child_forked_amid_a_batch_starts_with_an_empty_queue():
+    run_case("forks", "amid_a_batch")
+
+
 @pytest.mark.bits
 @pytest.mark.parametrize("call", ["predict", "serve", "cost", "gradients", "fit"])
 def test_a_child_forked_while_another_thread_works_predicts_and_trains(call):

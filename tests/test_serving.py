@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -285,22 +284,6 @@ def test_numbers_of_other_types_are_converted(predictor):
     np.testing.assert_array_equal(batcher.predict(x), predictor(X[0]))
     np.testing.assert_array_equal(batcher.predict(x.tolist()), predictor(X[0]))
     assert np.isnan(batcher.predict(np.full(20, 1e300))).any()
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
-@pytest.mark.unsanitized
-def test_a_child_of_a_fork_starts_with_an_empty_queue(predictor):
-    gate = Gate()
-    batcher = Batcher(gate)
-    thread, _ = started(batcher.predict, X[0])
-    gate.entered.acquire()
-    pid = os.fork()
-    if pid == 0:
-        gate.open.set()
-        os._exit(0 if batcher.predict(X[1]).shape == (5,) else 1)
-    gate.open.set()
-    thread.join()
-    assert os.waitpid(pid, 0)[1] == 0
 
 
 @pytest.mark.parametrize(

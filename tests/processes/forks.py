@@ -7,7 +7,10 @@ import signal
 import sys
 import threading
 
+import numpy as np
 from problem import SECONDS, Work, busy, exit_code, fork, main, thread_count
+
+from chainrule.serving import Batcher
 
 work = Work()
 
@@ -80,6 +83,39 @@ def from_another_thread() -> None:
         assert work.is_right()
     thread.join()
     assert codes == [0, 0, 0]
+
+
+class Gate:
+    """A predictor that answers only when it is let."""
+
+    sizes = (120, 10)
+    dtype = np.dtype("float32")
+
+    def __init__(self) -> None:
+        self.entered, self.open = threading.Event(), threading.Event()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        self.entered.set()
+        assert self.open.wait(SECONDS)
+        return x[..., :10]
+
+
+def amid_a_batch() -> None:
+    """A child starts with an empty queue: the thread that would have answered is not there."""
+    gate = Gate()
+    batcher = Batcher(gate)
+    waiting = threading.Thread(target=batcher.predict, args=(work.x[0],))
+    waiting.start()
+    gate.entered.wait()
+
+    def child() -> bool:
+        gate.open.set()
+        return batcher.predict(work.x[1]).shape == (10,)
+
+    pid = fork(child)
+    gate.open.set()
+    waiting.join()
+    assert exit_code(pid) == 0
 
 
 def team_in_child() -> None:
