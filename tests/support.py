@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 import chainrule as cr
 import reference
+from chainrule.bench import processes
 
 TESTS = Path(__file__).parent
 
@@ -143,3 +144,16 @@ def run_python(*arguments: str, timeout: float = 120, **environment: str) -> str
     if done.returncode != 0:
         pytest.fail(f"exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done.stdout
+
+
+def run_bench(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m chainrule bench`` with one thread, whatever comes of it."""
+    return subprocess.run(
+        [sys.executable, "-m", "chainrule", "bench", *map(str, arguments)],
+        capture_output=True,
+        check=False,
+        text=True,
+        encoding="utf-8",
+        env={**processes.environment(1), "PYTHONIOENCODING": "utf-8"},
+        timeout=120,
+    )

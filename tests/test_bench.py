@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,6 +12,7 @@ from chainrule import _core
 from chainrule.bench import about, cells, command, processes, report, runner, systems
 from chainrule.bench.problem import Problem
 from chainrule.bench.reference import Reference
+from support import run_bench
 
 pytestmark = pytest.mark.unsanitized
 
@@ -25,18 +24,6 @@ SMALL = [
     cells.sgd(cells.ODD_300, 10, 40),
     cells.adam(cells.POLICY, 8, 32),
 ]
-
-
-def bench(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "chainrule", "bench", *arguments],
-        capture_output=True,
-        check=False,
-        text=True,
-        encoding="utf-8",
-        env={**processes.environment(1), "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
-    )
 
 
 class Answers:
@@ -66,7 +53,7 @@ def right(cell):
 def quick(tmp_path_factory):
     """A run from end to end of two cells, with NumPy and chainrule alone."""
     folder = tmp_path_factory.mktemp("bench")
-    done = bench(
+    done = run_bench(
         "--quick",
         "--no-plots",
         "--systems=chainrule",
@@ -92,7 +79,7 @@ def test_epochs_are_whole_batches_and_the_small_lists_are_cells():
 
 
 def test_list_prints_the_cells_that_match():
-    done = bench("--list", "--cells", "training-adam/*")
+    done = run_bench("--list", "--cells", "training-adam/*")
     assert done.stdout.split() == [c.name for c in cells.CELLS if c.kind == "training-adam"]
 
 
@@ -202,7 +189,7 @@ def test_workers_have_their_threads_and_no_chainrule(monkeypatch):
 
 
 def test_an_unknown_cell_or_system_is_refused():
-    done = bench("--cells", "inference/nonsense")
+    done = run_bench("--cells", "inference/nonsense")
     assert done.returncode == 2 and "inference/nonsense" in done.stderr
     with pytest.raises(ValueError, match="nonsense.*numpy"):
         about.choose_systems("nonsense")

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from chainrule.bench import accuracy, cells, learners, processes, report, runner
+from chainrule.bench import accuracy, cells, learners, report, runner
 from chainrule.bench.accuracy import Task
+from support import run_bench
 
 pytestmark = pytest.mark.unsanitized
 
@@ -98,25 +99,13 @@ def test_a_table_has_ratios_to_our_time(measured):
 
 
 def test_a_quick_run_writes_what_it_prints(fashion_mnist, tmp_path):
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "chainrule",
-            "bench",
-            "accuracy",
-            "--quick",
-            "--no-plots",
-            "--systems=chainrule",
-            f"--data={fashion_mnist}",
-            f"--output={tmp_path}",
-        ],
-        capture_output=True,
-        check=False,
-        text=True,
-        encoding="utf-8",
-        env={**processes.environment(1), "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
+    done = run_bench(
+        "accuracy",
+        "--quick",
+        "--no-plots",
+        "--systems=chainrule",
+        f"--data={fashion_mnist}",
+        f"--output={tmp_path}",
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "accuracy.json").read_text(encoding="utf-8"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import threading
 
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.bench import latency, latency_worker, processes, report, runner, servers
-from support import assert_same_bits, run_python
+from chainrule.bench import latency, latency_worker, report, runner, servers
+from support import assert_same_bits, run_bench, run_python
 
 pytestmark = pytest.mark.unsanitized
 
@@ -26,18 +25,6 @@ SIZES = [5, 9, 3]
 def model():
     activations = ["gelu", "softmax"]
     return latency.Model("mine", cr.Network(SIZES, activations, "cross_entropy", seed=0))
-
-
-def bench(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "chainrule", "bench", *map(str, arguments)],
-        capture_output=True,
-        check=False,
-        text=True,
-        encoding="utf-8",
-        env={**processes.environment(1), "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
-    )
 
 
 class Answers:
@@ -205,7 +192,7 @@ def run(model, tmp_path_factory):
     """A run from end to end of one model, with chainrule alone."""
     folder = tmp_path_factory.mktemp("latency")
     model.network.save(folder / "mine.safetensors")
-    done = bench(
+    done = run_bench(
         "latency",
         folder / "mine.safetensors",
         "--calls=640",
@@ -251,7 +238,7 @@ def test_the_picture_is_drawn_from_what_was_written(run, tmp_path):
     ids=lambda value: value[-1],
 )
 def test_what_cannot_be_measured_is_refused(arguments, message):
-    done = bench(*arguments)
+    done = run_bench(*arguments)
     assert done.returncode == 2
     assert all(part in done.stderr for part in message), done.stderr
 

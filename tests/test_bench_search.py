@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
-from chainrule.bench import processes, report, search
+from chainrule.bench import report, search
+from support import run_bench
 
 pytestmark = pytest.mark.unsanitized
 
@@ -39,15 +38,7 @@ def test_ratios_are_of_medians():
 
 def test_a_quick_search_has_24_fits_of_each(tmp_path):
     pytest.importorskip("sklearn", reason='no scikit-learn: pip install ".[bench]"')
-    done = subprocess.run(
-        [sys.executable, "-m", "chainrule", "bench", "search", "--quick", f"--output={tmp_path}"],
-        capture_output=True,
-        check=False,
-        text=True,
-        encoding="utf-8",
-        env={**processes.environment(1), "PYTHONIOENCODING": "utf-8"},
-        timeout=120,
-    )
+    done = run_bench("search", "--quick", f"--output={tmp_path}")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "search.json").read_text(encoding="utf-8"))["systems"]
     assert {name: result["fits"] for name, result in found.items()} == {
