@@ -144,7 +144,7 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
   const bool vector = batch.x.is_vector;
   Workspace<T> ws(layout, rows, Workspace<T>::keep_every_z);
   std::fill_n(ws.scale, rows, T(1));
-  Backpropagation<T> pass(network, ws);
+  Backpropagation<T> pass(network, ws, rows);
   const Chunk<T> all = pass.chunk(batch.samples, 0, rows, 0);
   read_network(handle, batch.work, [&] {
     pass.load(batch.samples, 0, all, 0, rows);

@@ -68,7 +68,7 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
 template <class T>
 void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
                                  const Team& team) {
-  const Kernels<T>& k = kernels<T>();
+  const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
   const std::size_t at = chunk.first + begin;
@@ -114,7 +114,7 @@ void Backpropagation<T>::output_error(const Chunk<T>& chunk, std::size_t begin, 
   const std::size_t at = chunk.first + begin;
   const Size stride = to_size(layer.stride);
   T* const delta = errors ? row(views.delta, layer.stride, at) : nullptr;
-  kernels<T>().loss(layout.loss, ws_.cost + at, delta, stride, row(views.z, layer.stride, at),
+  kernels_.loss(layout.loss, ws_.cost + at, delta, stride, row(views.z, layer.stride, at),
                     stride, row(views.a, layer.stride, at), stride,
                     chunk.y.data + to_size(begin) * chunk.y.stride, chunk.y.stride, ws_.scale + at,
                     to_size(end - begin), to_size(layer.n_out));
@@ -128,7 +128,7 @@ void Backpropagation<T>::output_error_from_derivative(const Chunk<T>& chunk, std
   const auto& views = ws_.layers.back();
   const std::size_t at = chunk.first + begin;
   const Size stride = to_size(layer.stride);
-  kernels<T>().multiply_derivative(
+  kernels_.multiply_derivative(
       layer.activation, row(views.delta, layer.stride, at), stride, row(views.z, layer.stride, at),
       stride, row(views.a, layer.stride, at), stride, to_size(end - begin), to_size(layer.n_out));
 }
@@ -136,7 +136,7 @@ void Backpropagation<T>::output_error_from_derivative(const Chunk<T>& chunk, std
 template <class T>
 void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
                                   const Team& team) {
-  const Kernels<T>& k = kernels<T>();
+  const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
   const std::size_t at = chunk.first + begin;
@@ -168,7 +168,7 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
 template <class T>
 void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters,
                                    T* gradient, T learning_rate, const Team& team) {
-  const Kernels<T>& k = kernels<T>();
+  const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size samples = to_size(chunk.count);
   // A batch of one chunk that steps stores no gradient: its kernels never touch the sums.

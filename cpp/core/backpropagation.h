@@ -33,8 +33,13 @@ struct Chunk {
 template <class T>
 class Backpropagation {
  public:
-  Backpropagation(const Network<T>& network, Workspace<T>& workspace, const Dropout& dropout = {})
-      : network_(network), ws_(workspace), dropout_(dropout) {
+  // For chunks of at most `rows` rows.
+  Backpropagation(const Network<T>& network, Workspace<T>& workspace, std::size_t rows,
+                  const Dropout& dropout = {})
+      : kernels_(kernels_for<T>(network.layout, rows)),
+        network_(network),
+        ws_(workspace),
+        dropout_(dropout) {
     if (!dropout_.rates.empty()) ws_.make_dropped(network_.layout);
   }
 
@@ -72,6 +77,7 @@ class Backpropagation {
   // What the layer above layer l reads.
   T* activations(std::size_t l) const { return drops(l) ? ws_.dropped[l].a : ws_.layers[l].a; }
 
+  const Kernels<T>& kernels_;
   const Network<T>& network_;
   Workspace<T>& ws_;
   Dropout dropout_;

@@ -20,20 +20,13 @@ T* tile_workspace(std::size_t size) {
   return buffer.data();
 }
 
-// True for narrow layers, and for a few rows of layers of one block.
-template <class T>
-bool fits_short_vectors(const Layout& layout, std::size_t rows) {
-  constexpr std::size_t kFewRows = 4;
-  return layout.max_ld < kLanesOf<T> || (layout.max_ld == kLanesOf<T> && rows <= kFewRows);
-}
-
 // A team of more than one goes through all layers together and shares the columns of W; narrow
 // layers and softmax are one thread's.
 template <class T>
 void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride, std::size_t rows,
                   std::size_t tile, T* workspace, const Team& team = {}) {
   const Layout& layout = network.layout;
-  const Kernels<T>& k = fits_short_vectors<T>(layout, rows) ? narrow_kernels<T>() : kernels<T>();
+  const Kernels<T>& k = kernels_for<T>(layout, rows);
   for (std::size_t first = 0; first < rows; first += tile) {
     const Size n = static_cast<Size>(std::min(tile, rows - first));
     const T* a = x.data + static_cast<Size>(first) * x.stride;
@@ -76,6 +69,13 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
 }
 
 }  // namespace
+
+template <class T>
+const Kernels<T>& kernels_for(const Layout& layout, std::size_t rows) {
+  const std::size_t few_rows = layout.max_ld < kLanesOf<T> ? 16 : 4;
+  const bool short_vectors = layout.max_ld <= kLanesOf<T> && rows <= few_rows;
+  return short_vectors ? narrow_kernels<T>() : kernels<T>();
+}
 
 template <class T>
 void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_stride,
@@ -162,6 +162,8 @@ int nonfinite_layer(const Network<T>& network) {
   return 0;
 }
 
+template const Kernels<float>& kernels_for<float>(const Layout&, std::size_t);
+template const Kernels<double>& kernels_for<double>(const Layout&, std::size_t);
 template void predict<float>(const Network<float>&, Rows<float>, float*, std::ptrdiff_t,
                              std::size_t, int);
 template void predict<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t,

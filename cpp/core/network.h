@@ -7,6 +7,7 @@
 #include "core/aligned_buffer.h"
 #include "core/data.h"
 #include "core/layout.h"
+#include "kernels/kernels.h"
 
 namespace chainrule {
 
@@ -27,6 +28,10 @@ struct Network {
     return layout.has_bias ? parameters.data() + layer.bias : nullptr;
   }
 };
+
+// The kernels for `rows` rows: narrow_kernels() for a few rows of layers of at most one block.
+template <class T>
+const Kernels<T>& kernels_for(const Layout& layout, std::size_t rows);
 
 // out = a^L for `rows` rows of x. Any number of threads may call it on one network; `threads`
 // is the team size (0: the process-wide setting). Throws std::bad_alloc before anything is written.

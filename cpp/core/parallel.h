@@ -40,6 +40,7 @@ void run_team(int threads, void (*body)(void* context, const Team&), void* conte
 
 template <class Body>
 void parallel(int threads, Body&& body) {
+  if (threads <= 1) return body(Team{});
   run_team(
       threads, [](void* context, const Team& team) { (*static_cast<Body*>(context))(team); },
       &body);

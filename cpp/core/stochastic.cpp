@@ -12,12 +12,12 @@ Size to_size(std::size_t n) { return static_cast<Size>(n); }
 template <class T>
 StochasticDescent<T>::StochasticDescent(Network<T>& network, Workspace<T>& workspace,
                                         const Samples& samples, int threads)
-    : kernels_(kernels<T>()),
+    : kernels_(kernels_for<T>(network.layout, 1)),
       network_(network),
       ws_(workspace),
       samples_(samples),
       threads_(team_size(training_work(network.layout, 1), threads)),
-      pass_(network, workspace) {}
+      pass_(network, workspace, 1) {}
 
 template <class T>
 BatchResult StochasticDescent<T>::step(std::size_t i, double learning_rate) {

@@ -60,7 +60,7 @@ template <class T>
 BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
                       std::size_t begin, std::size_t count, const Sink<T>* sink, int threads,
                       const Poll& poll, const Position& position, const Dropout& dropout = {}) {
-  Backpropagation<T> pass(network, ws, dropout);
+  Backpropagation<T> pass(network, ws, count, dropout);
   BatchResult result;
   result.weight = total_weight(samples, begin, count);
   const bool errors = sink != nullptr;
@@ -127,7 +127,7 @@ double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const S
 
 template <class T>
 void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
-  Backpropagation<T> pass(network, ws);
+  Backpropagation<T> pass(network, ws, x.rows);
   for (std::size_t r = 0; r < x.rows; ++r)
     read_row<T>(x, r, ws.x + r * network.layout.input_stride);
   const Chunk<T> all = {0, x.rows, {ws.x, static_cast<Size>(network.layout.input_stride)}, {}};
@@ -141,7 +141,7 @@ void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
 
 template <class T>
 void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da, T* gradient) {
-  Backpropagation<T> pass(network, ws);
+  Backpropagation<T> pass(network, ws, dC_da.rows);
   const Layout& layout = network.layout;
   const std::size_t stride = layout.layers.back().stride;
   const double work = training_work(layout, std::min(dC_da.rows, kChunkRows));
