@@ -18,7 +18,6 @@ import os
 import pickle
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -136,23 +135,6 @@ class Trial:
         assert self.outcome() == expected
 
 
-def threads() -> int:
-    return len(os.listdir("/proc/self/task"))
-
-
-class TeamTrial(Trial):
-    """A team that could not be had once is there for the next call."""
-
-    def check_after_failure(self, expected: Any) -> None:
-        for _ in range(1000):  # until the team of the thread before this one has gone
-            if threads() == 2:
-                break
-            time.sleep(1e-3)
-        super().check_after_failure(expected)
-        if _core.config()["openmp"]:  # which keeps the threads of a team for the next
-            assert threads() > 2, "the call after the failure had no team"
-
-
 EPOCHS, STEPS = 2, 2
 
 
@@ -249,11 +231,6 @@ def predict_into_out() -> Trial:
     return Trial(partial(net.predict, MANY, out), net, out)
 
 
-def predict_in_a_team() -> Trial:
-    net = wide_network()
-    return TeamTrial(partial(net.predict, WIDE_X, threads=2), net)
-
-
 def vjp(net: cr.Network) -> object:
     a, pullback = net.vjp(X)
     return a, pullback(a)
@@ -296,7 +273,7 @@ CALLS: dict[str, Callable[[], Trial]] = {
     "predict into out": predict_into_out,
     "predict converted rows": on(network, lambda net: net.predict(MANY.astype(np.float64))),
     "predict a list": on(network, lambda net: net.predict(X.tolist())),
-    "predict in a team": predict_in_a_team,
+    "predict on threads": on(wide_network, lambda net: net.predict(WIDE_X, threads=2)),
     "cost": on(network, lambda net: net.cost(MANY, MANY[:, :3])),
     "gradients": on(network, lambda net: net.gradients(X, Y, np.ones(40))),
     "trace": on(network, lambda net: net.trace(X, Y).delta),
@@ -312,7 +289,7 @@ CALLS: dict[str, Callable[[], Trial]] = {
     "fit": partial(FitTrial, lambda: cr.SGD(0.1)),
     "fit, Adam": partial(FitTrial, cr.Adam),
     "fit, stream": partial(FitTrial, lambda: cr.SGD(0.1, momentum=0.9), streamed=True),
-    "fit in a team": partial(FitTrial, lambda: cr.SGD(0.1), wide=True, threads=2),
+    "fit on threads": partial(FitTrial, lambda: cr.SGD(0.1), wide=True, threads=2),
     "freeze": on(network, lambda net: net.freeze()),
     "copy": on(network, copy.copy),
     "deepcopy": on(network, copy.deepcopy),

@@ -47,7 +47,6 @@ def public_folder() -> Iterator[Path]:
 
 @linux
 @pytest.mark.bits
-@pytest.mark.skipif(not _core.config()["openmp"], reason="built without OpenMP: no team to see")
 @pytest.mark.parametrize("allowed", [0, 1, 3, 20])
 def test_without_threads_everything_runs_serially(public_folder, allowed):
     run_limited("threads", public_folder, allowed)

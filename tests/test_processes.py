@@ -1,4 +1,4 @@
-"""What processes do: fork, pools, the interpreter's end, other OpenMP runtimes, Ctrl-C."""
+"""What processes do: fork, pools, the interpreter's end, other packages with threads, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 
 import pytest
 
-import chainrule as cr
 from support import TESTS, run_python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -19,9 +18,6 @@ START_METHODS = ["fork", "forkserver", "spawn"]
 
 needs_proc = pytest.mark.skipif(
     not os.path.isdir("/proc/self/task"), reason="only Linux lists the threads of a process"
-)
-needs_openmp = pytest.mark.skipif(
-    not cr._core.config()["openmp"], reason="built without OpenMP: a team ends with its call"
 )
 
 
@@ -37,7 +33,6 @@ def run_case(name: str, *arguments: str) -> None:
 
 
 @needs_proc
-@needs_openmp
 def test_the_work_is_large_enough_for_a_team():
     run_case("forks", "team")
 
@@ -68,7 +63,6 @@ def test_a_forked_child_ends_as_it_should(way, others):
 
 
 @needs_proc
-@needs_openmp
 def test_a_forked_child_may_use_threads():
     run_case("forks", "team_in_child")
 
@@ -91,7 +85,6 @@ def test_joblib_gives_the_same_bits(backend):
 
 
 @needs_proc
-@needs_openmp
 @pytest.mark.parametrize("method", START_METHODS)
 def test_a_worker_starts_the_threads_that_it_was_given(method):
     run_case("pools", "counted", method)
@@ -193,7 +186,7 @@ def test_an_exit_handler_may_wait_for_a_thread_that_works(when):
     assert run_python(script("teardown"), "wait", when, "beside a thread").split() == ["right"]
 
 
-# --- other OpenMP runtimes --------------------------------------------------------------------
+# --- other packages with threads --------------------------------------------------------------
 
 
 @pytest.mark.bits

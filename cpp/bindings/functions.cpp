@@ -6,6 +6,7 @@
 #include "core/initialize.h"
 #include "core/random.h"
 #include "core/roofline.h"
+#include "core/threads.h"
 
 namespace chainrule::python {
 namespace {
@@ -95,7 +96,7 @@ py::dict config() {
   config["isas"] = isas;
   config["compiler"] = CHAINRULE_COMPILER;
   config["flags"] = CHAINRULE_FLAGS;
-  config["openmp"] = has_openmp();
+  config["openmp"] = kThreadsOfOpenmp;
   config["num_threads"] = get_num_threads();
   config["cores"] = usable_cores();
   return config;

@@ -67,7 +67,7 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
 
 template <class T>
 void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
-                                 const Team& team) {
+                                 int threads) {
   const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
@@ -80,11 +80,10 @@ void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::
     T* const z = row(ws_.layers[l].z, layer.stride, at);
     T* const out = row(ws_.layers[l].a, layer.stride, at);
     const bool narrow = layer.ld < kLanesOf<T>;
-    const auto [first, last] = team.share(layer.n_out, narrow ? layer.n_out : kLanesOf<T>);
-    const Size n_out = to_size(last - first);
     const T* const b = network_.bias(layer);
     const bool whole = layer.activation == Activation::softmax;
-    if (n_out > 0) {
+    parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanesOf<T>, [&](auto first, auto last) {
+      const Size n_out = to_size(last - first);
       k.affine(z + first, stride, a, lda, network_.weights(layer) + first, to_size(layer.ld),
                b != nullptr ? b + first : nullptr, n, to_size(layer.n_in), n_out);
       if (!whole) k.activate(layer.activation, out + first, stride, z + first, stride, n, n_out);
@@ -93,13 +92,8 @@ void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::
                row(ws_.dropped[l].factor, layer.stride, at) + first, out + first, stride,
                dropout_.mask(l, chunk.first_sample + begin),
                static_cast<T>(1 / (1 - dropout_.rate(l))), to_size(first), n, n_out);
-    }
-    team.barrier();
-    if (whole) {
-      if (team.rank == 0)
-        k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
-      team.barrier();
-    }
+    });
+    if (whole) k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
     a = row(activations(l), layer.stride, at);
     lda = stride;
   }
@@ -114,10 +108,10 @@ void Backpropagation<T>::output_error(const Chunk<T>& chunk, std::size_t begin, 
   const std::size_t at = chunk.first + begin;
   const Size stride = to_size(layer.stride);
   T* const delta = errors ? row(views.delta, layer.stride, at) : nullptr;
-  kernels_.loss(layout.loss, ws_.cost + at, delta, stride, row(views.z, layer.stride, at),
-                    stride, row(views.a, layer.stride, at), stride,
-                    chunk.y.data + to_size(begin) * chunk.y.stride, chunk.y.stride, ws_.scale + at,
-                    to_size(end - begin), to_size(layer.n_out));
+  kernels_.loss(layout.loss, ws_.cost + at, delta, stride, row(views.z, layer.stride, at), stride,
+                row(views.a, layer.stride, at), stride,
+                chunk.y.data + to_size(begin) * chunk.y.stride, chunk.y.stride, ws_.scale + at,
+                to_size(end - begin), to_size(layer.n_out));
   if (errors && !is_fused(layout.loss)) output_error_from_derivative(chunk, begin, end);
 }
 
@@ -135,7 +129,7 @@ void Backpropagation<T>::output_error_from_derivative(const Chunk<T>& chunk, std
 
 template <class T>
 void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
-                                  const Team& team) {
+                                  int threads) {
   const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size n = to_size(end - begin);
@@ -145,10 +139,9 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
     const Layer& layer = layout.layers[l];
     const auto& views = ws_.layers[l];
     const Size below = to_size(views.input_stride);
-    const auto [first, last] = team.share(layer.n_in, kLanesOf<T>);
-    const Size n_in = to_size(last - first);
-    T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at) + first;
-    if (n_in > 0) {
+    parallel_ranges(threads, layer.n_in, kLanesOf<T>, [&](auto first, auto last) {
+      const Size n_in = to_size(last - first);
+      T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at) + first;
       k.affine_transposed(d, below, row(views.delta, layer.stride, at), to_size(layer.stride),
                           network_.weights(layer) + first * layer.ld, to_size(layer.ld), n, n_in,
                           to_size(layer.n_out));
@@ -160,41 +153,44 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
                               row(ws_.layers[l - 1].z, views.input_stride, at) + first, below,
                               row(ws_.layers[l - 1].a, views.input_stride, at) + first, below, n,
                               n_in);
-    }
-    team.barrier();
+    });
   }
 }
 
 template <class T>
 void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters,
-                                   T* gradient, T learning_rate, const Team& team) {
+                                   T* gradient, T learning_rate, int threads) {
   const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size samples = to_size(chunk.count);
   // A batch of one chunk that steps stores no gradient: its kernels never touch the sums.
   T* const sums = gradient != nullptr ? gradient : parameters;
-  const T* a = chunk.x.data;
-  Size lda = chunk.x.stride;
-  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
-    const Layer& layer = layout.layers[l];
-    const auto& views = ws_.layers[l];
-    const Size stride = to_size(layer.stride);
-    const T* const delta = row(views.delta, layer.stride, chunk.first);
-    // Whole blocks of a narrow layer, and whole strips; the grain does not reach the bits.
-    constexpr std::size_t grain = 3 * kLanesOf<T>;
-    static_assert(grain % kStrip == 0);
-    const auto [begin, end] = team.share(layer.n_in, grain);
-    if (begin < end)
-      k.weight_gradient(mode, parameters + layer.weights, sums + layer.weights, to_size(layer.ld),
-                        views.strips != nullptr ? views.strips + begin * chunk.count : nullptr, a,
-                        lda, delta, stride, samples, to_size(begin), to_size(end),
-                        to_size(layer.n_in), to_size(layer.n_out), learning_rate);
-    if (layout.has_bias && team.rank == team.size - 1)
-      k.bias_gradient(mode, parameters + layer.bias, sums + layer.bias, delta, stride, samples,
-                      to_size(layer.n_out), learning_rate);
-    a = row(activations(l), layer.stride, chunk.first);
-    lda = stride;
-  }
+  // A thread has a range of rows of every layer; what is left over of them is small.
+  const auto ranges = static_cast<std::size_t>(std::max(threads, 1));
+  parallel_for(threads, ranges, [&](std::size_t i) {
+    const T* a = chunk.x.data;
+    Size lda = chunk.x.stride;
+    for (std::size_t l = 0; l < layout.layers.size(); ++l) {
+      const Layer& layer = layout.layers[l];
+      const auto& views = ws_.layers[l];
+      const Size stride = to_size(layer.stride);
+      const T* const delta = row(views.delta, layer.stride, chunk.first);
+      // Whole blocks of a narrow layer, and whole strips; the grain does not reach the bits.
+      constexpr std::size_t grain = 3 * kLanesOf<T>;
+      static_assert(grain % kStrip == 0);
+      const auto [begin, end] = share(layer.n_in, grain, i, ranges);
+      if (begin < end)
+        k.weight_gradient(mode, parameters + layer.weights, sums + layer.weights, to_size(layer.ld),
+                          views.strips != nullptr ? views.strips + begin * chunk.count : nullptr, a,
+                          lda, delta, stride, samples, to_size(begin), to_size(end),
+                          to_size(layer.n_in), to_size(layer.n_out), learning_rate);
+      if (layout.has_bias && i + 1 == ranges)
+        k.bias_gradient(mode, parameters + layer.bias, sums + layer.bias, delta, stride, samples,
+                        to_size(layer.n_out), learning_rate);
+      a = row(activations(l), layer.stride, chunk.first);
+      lda = stride;
+    }
+  });
 }
 
 template <class T>

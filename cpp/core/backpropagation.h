@@ -52,8 +52,8 @@ class Backpropagation {
   void load(const Samples& samples, std::size_t first_sample, const Chunk<T>& chunk,
             std::size_t begin, std::size_t end);
 
-  // Rows [begin, end) of the chunk through all layers. A team shares the columns of W.
-  void forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, const Team& team = {});
+  // Rows [begin, end) of the chunk through all layers. Threads share the columns of W.
+  void forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, int threads = 1);
 
   // The costs of rows [begin, end), and δ^L where `errors` is set.
   void output_error(const Chunk<T>& chunk, std::size_t begin, std::size_t end, bool errors);
@@ -61,12 +61,12 @@ class Backpropagation {
   // δ^L = ∂C/∂a^L ⊙ g'^L(z^L), in place.
   void output_error_from_derivative(const Chunk<T>& chunk, std::size_t begin, std::size_t end);
 
-  // δ^{L-1} ... δ^1, and ∂C/∂x where the workspace has room for it. A team shares the rows of W.
-  void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, const Team& team = {});
+  // δ^{L-1} ... δ^1, and ∂C/∂x where the workspace has room for it. Threads share the rows of W.
+  void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, int threads = 1);
 
-  // This thread's share of ∇W and ∇b; `parameters` is written for the modes that step.
+  // ∇W, whose rows the threads share, and ∇b; `parameters` is written for the modes that step.
   void gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters, T* gradient,
-                 T learning_rate, const Team& team);
+                 T learning_rate, int threads);
 
   // The first layer (from 1) whose activations of this chunk are not all finite; L if all are.
   int first_nonfinite_layer(const Chunk<T>& chunk) const;

@@ -1,7 +1,6 @@
 #include "core/network.h"
 
 #include <algorithm>
-#include <atomic>
 
 #include "core/parallel.h"
 #include "kernels/kernels.h"
@@ -20,11 +19,11 @@ T* tile_workspace(std::size_t size) {
   return buffer.data();
 }
 
-// A team of more than one goes through all layers together and shares the columns of W; narrow
-// layers and softmax are one thread's.
+// More than one thread go through all layers together and share the columns of W; narrow layers and
+// softmax are one thread's.
 template <class T>
 void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride, std::size_t rows,
-                  std::size_t tile, T* workspace, const Team& team = {}) {
+                  std::size_t tile, T* workspace, int threads = 1) {
   const Layout& layout = network.layout;
   const Kernels<T>& k = kernels_for<T>(layout, rows);
   for (std::size_t first = 0; first < rows; first += tile) {
@@ -43,23 +42,21 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
       const Size n_in = static_cast<Size>(layer.n_in);
       const T* const w = network.weights(layer);
       const T* const b = network.bias(layer);
-      const auto [begin, end] = team.share(layer.n_out, narrow ? layer.n_out : kLanesOf<T>);
-      const Size n_out = static_cast<Size>(end - begin);
+      const Size n_out = static_cast<Size>(layer.n_out);
       const bool whole = layer.activation == Activation::softmax;
-      if (n == 1 && narrow && n_out > 0) {
+      if (n == 1 && narrow) {
         k.narrow_row(layer.activation, target, last ? n_out : stride, a, w, ld, b, n_in, n_out);
-      } else if (n_out > 0) {
-        k.affine(z + begin, stride, a, lda, w + begin, ld, b != nullptr ? b + begin : nullptr, n,
-                 n_in, n_out);
-        if (!whole || team.size == 1)
-          k.activate(layer.activation, target + begin, target_stride, z + begin, stride, n, n_out);
-      }
-      team.barrier();
-      if (whole && team.size > 1) {
-        if (team.rank == 0 && !(n == 1 && narrow))
-          k.activate(layer.activation, target, target_stride, z, stride, n,
-                     static_cast<Size>(layer.n_out));
-        team.barrier();
+      } else {
+        parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanesOf<T>,
+                        [=, &k, &layer](auto begin, auto end) {
+                          const Size count = static_cast<Size>(end - begin);
+                          k.affine(z + begin, stride, a, lda, w + begin, ld,
+                                   b != nullptr ? b + begin : nullptr, n, n_in, count);
+                          if (!whole)
+                            k.activate(layer.activation, target + begin, target_stride, z + begin,
+                                       stride, n, count);
+                        });
+        if (whole) k.activate(layer.activation, target, target_stride, z, stride, n, n_out);
       }
       a = target;
       lda = target_stride;
@@ -84,11 +81,10 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
   const std::size_t tile = std::min(layout.tile_rows, rows);
   const std::size_t size = 2 * tile * layout.max_stride;
   const bool together = shares_columns<T>(layout);
-  int team_threads = team_size(layout.work(rows), threads);
+  int n_threads = threads_for(layout.work(rows), threads);
   if (!together)
-    team_threads =
-        std::min(team_threads, static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
-  if (team_threads <= 1) {
+    n_threads = std::min(n_threads, static_cast<int>(std::min<std::size_t>(rows, kMaxThreads)));
+  if (n_threads <= 1) {
     if (size <= kStackElements) {
       alignas(64) T workspace[kStackElements];
       predict_rows(network, x, out, out_stride, rows, tile, workspace);
@@ -97,24 +93,21 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
     predict_rows(network, x, out, out_stride, rows, tile, tile_workspace<T>(size));
     return;
   }
-  // The caller's buffer serves the whole team: nothing may throw inside the region.
-  T* const base =
-      tile_workspace<T>(together ? size : size * static_cast<std::size_t>(team_threads));
-  const auto team_rows = static_cast<std::size_t>(team_threads);
-  const std::size_t part = std::min(tile, (rows + team_rows - 1) / team_rows);
-  std::atomic<std::size_t> next_row{0};
-  parallel(team_threads, [&](const Team& team) {
-    if (together) {
-      predict_rows(network, x, out, out_stride, rows, tile, base, team);
-      return;
-    }
-    // Tile by tile: a core that other processes use takes fewer.
-    T* const workspace = base + size * static_cast<std::size_t>(team.rank);
-    for (std::size_t begin; (begin = next_row.fetch_add(part)) < rows;) {
-      const auto first = static_cast<std::ptrdiff_t>(begin);
-      predict_rows(network, {x.data + first * x.stride, x.stride}, out + first * out_stride,
-                   out_stride, std::min(part, rows - begin), tile, workspace);
-    }
+  // The caller's buffer serves all threads: nothing may throw in the loop.
+  T* const base = tile_workspace<T>(together ? size : size * static_cast<std::size_t>(n_threads));
+  if (together) {
+    predict_rows(network, x, out, out_stride, rows, tile, base, n_threads);
+    return;
+  }
+  const auto n = static_cast<std::size_t>(n_threads);
+  const std::size_t part = std::min(tile, (rows + n - 1) / n);
+  // Tile by tile: a core that other processes use takes fewer.
+  parallel_for(n_threads, (rows + part - 1) / part, [&](std::size_t i, int thread) {
+    const std::size_t begin = i * part;
+    const auto first = static_cast<std::ptrdiff_t>(begin);
+    predict_rows(network, {x.data + first * x.stride, x.stride}, out + first * out_stride,
+                 out_stride, std::min(part, rows - begin), tile,
+                 base + size * static_cast<std::size_t>(thread));
   });
 }
 

@@ -34,7 +34,8 @@ template <class T>
 const Kernels<T>& kernels_for(const Layout& layout, std::size_t rows);
 
 // out = a^L for `rows` rows of x. Any number of threads may call it on one network; `threads`
-// is the team size (0: the process-wide setting). Throws std::bad_alloc before anything is written.
+// is how many may share the work (0: the process-wide setting). Throws std::bad_alloc before
+// anything is written.
 template <class T>
 void predict(const Network<T>& network, Rows<T> x /*(rows, n_0)*/, T* out /*(rows, n_L)*/,
              std::ptrdiff_t out_stride, std::size_t rows, int threads);

@@ -51,31 +51,27 @@ void Optimizer<T>::begin_step() {
 }
 
 template <class T>
-void Optimizer<T>::update(T* parameters, const T* gradient, double learning_rate,
-                          const Team& team) {
-  if (clips_norm()) {
-    team.barrier();
-    const auto [first, last] = team.share(chunks_.size(), 1);
-    for (std::size_t i = first; i < last; ++i) {
+void Optimizer<T>::update(T* parameters, const T* gradient, double learning_rate, int threads) {
+  if (clips_norm())
+    parallel_for(threads, chunks_.size(), [&](std::size_t i) {
       const Part& chunk = chunks_[i];
       chunk_squares_[i] =
           kernels<T>().square_sum(gradient + chunk.begin, parameters + chunk.begin,
                                   static_cast<Size>(chunk.end - chunk.begin), penalties(chunk));
-    }
-  }
-  if (team.rank == 0) begin_step();
-  team.barrier();
+    });
+  begin_step();
   const double scale = norm_scale();
-  const auto [low, high] = team.share(parts_.back().end, kLanesOf<T>);
-  for (const Part& part : parts_) {
-    const std::size_t begin = std::max(low, part.begin);
-    const std::size_t end = std::min(high, part.end);
-    if (begin >= end) continue;
-    GradientTerms terms = penalties(part);
-    terms.scale = scale;
-    if (rule_ != Rule::adamw) terms.weight_decay = hyper_.weight_decay;
-    apply(parameters, gradient, begin, end, learning_rate, terms);
-  }
+  parallel_ranges(threads, parts_.back().end, kLanesOf<T>, [&](auto low, auto high) {
+    for (const Part& part : parts_) {
+      const std::size_t begin = std::max(low, part.begin);
+      const std::size_t end = std::min(high, part.end);
+      if (begin >= end) continue;
+      GradientTerms terms = penalties(part);
+      terms.scale = scale;
+      if (rule_ != Rule::adamw) terms.weight_decay = hyper_.weight_decay;
+      apply(parameters, gradient, begin, end, learning_rate, terms);
+    }
+  });
 }
 
 // What becomes of g before the norm is taken.

@@ -47,9 +47,8 @@ class Optimizer {
   // Counts an update and moves β^t on: alone where the update itself is made elsewhere.
   void begin_step();
 
-  // One update. Every thread of the team calls it when its own part of the gradient is written; no
-  // other part is read before a barrier.
-  void update(T* parameters, const T* gradient, double learning_rate, const Team& team);
+  // One update.
+  void update(T* parameters, const T* gradient, double learning_rate, int threads);
 
   std::uint64_t step() const { return step_; }
 

@@ -2,19 +2,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <barrier>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
-#include <exception>
-#include <optional>
 #include <string>
-#include <thread>
-#include <vector>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
+#include "core/threads.h"
+
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #endif
@@ -26,79 +20,17 @@ std::atomic<unsigned> g_forks{0};
 namespace {
 
 std::atomic<int> g_threads{0};
-std::atomic<bool> g_team_busy{false};
-// In the child of a fork that could not leave its team behind.
-std::atomic<bool> g_no_team{false};
-
-using Body = void (*)(void* context, const Team&);
-
-// The barrier of the team that this thread works in; null outside and under OpenMP.
-thread_local std::barrier<>* t_barrier = nullptr;
-
-// Runs body(team) on threads of its own; false, and nothing has run, where they cannot be had.
-bool run_threads(int size, Body body, void* context) {
-  std::atomic<int> go{0};  // 1: all threads are there, -1: they cannot be
-  std::optional<std::barrier<>> barrier;
-  const auto work = [&](int rank) {
-    go.wait(0);
-    if (go < 0) return;
-    t_barrier = &*barrier;
-    body(context, Team{rank, size});
-    t_barrier = nullptr;
-  };
-  std::vector<std::thread> threads;
-  bool complete = true;
-  try {
-    barrier.emplace(size);
-    threads.reserve(static_cast<std::size_t>(size));
-    for (int rank = 1; rank < size; ++rank) threads.emplace_back(work, rank);
-  } catch (const std::exception&) {
-    complete = false;
-  }
-  go = complete ? 1 : -1;
-  go.notify_all();
-  if (complete) work(0);
-  for (std::thread& thread : threads) thread.join();
-  return complete;
-}
-
-#if defined(_OPENMP)
-
-// The size of the team that libgomp keeps for this thread.
-thread_local int t_team = 1;
-
-// libgomp ends the process where it cannot create a thread: before it does for the first time,
-// as many are tried, and as many again for those that the system has not quite forgotten.
-bool threads_can_be_had(int size) {
-  return size <= t_team || run_threads(2 * size - 1, [](void*, const Team&) {}, nullptr);
-}
-
-bool run_openmp(int size, Body body, void* context) {
-  if (omp_in_parallel() || !threads_can_be_had(size)) return false;
-  t_team = size;
-#pragma omp parallel num_threads(size)
-  body(context, Team{omp_get_thread_num(), omp_get_num_threads()});
-  return true;
-}
-
-#endif
+// Whether a loop of this process has the threads.
+std::atomic<bool> g_busy{false};
 
 #if defined(__unix__) || defined(__APPLE__)
 
-// A child has one thread, and libgomp would wait for the others for ever: before a fork the team of
-// the forking thread is dissolved, so that parent and child each start a new one when they need it.
-void before_fork() {
-#if defined(_OPENMP)
-  g_no_team = omp_pause_resource_all(omp_pause_hard) != 0;
-  t_team = 1;
-#endif
-}
-void in_parent() { g_no_team = false; }
 void in_child() {
   ++g_forks;
-  g_team_busy = false;
+  g_busy = false;
+  forget_threads();
 }
-[[maybe_unused]] const int g_fork_handlers = pthread_atfork(before_fork, in_parent, in_child);
+[[maybe_unused]] const int g_fork_handlers = pthread_atfork(nullptr, nullptr, in_child);
 
 #endif
 
@@ -142,35 +74,13 @@ int default_threads() {
 
 }  // namespace
 
-Team::Range Team::part(std::size_t n, std::size_t grain) const {
-  const std::size_t grains = (n + grain - 1) / grain;
-  const auto bound = [&](int r) {
-    return std::min(n,
-                    grains * static_cast<std::size_t>(r) / static_cast<std::size_t>(size) * grain);
-  };
-  return {bound(rank), bound(rank + 1)};
-}
-
-void Team::wait() const {
-#if defined(_OPENMP)
-#pragma omp barrier
-#else
-  t_barrier->arrive_and_wait();
-#endif
-}
-
-void run_team(int threads, Body body, void* context) {
-  if (threads > 1 && !g_no_team && t_barrier == nullptr &&
-      !g_team_busy.exchange(true, std::memory_order_acquire)) {
-#if defined(_OPENMP)
-    const bool done = run_openmp(threads, body, context);
-#else
-    const bool done = run_threads(threads, body, context);
-#endif
-    g_team_busy.store(false, std::memory_order_release);
+void run_parts(int threads, std::size_t parts, Part part, void* context) {
+  if (parts <= kMostParts && !g_busy.exchange(true, std::memory_order_acquire)) {
+    const bool done = run_on_threads(threads, parts, part, context);
+    g_busy.store(false, std::memory_order_release);
     if (done) return;
   }
-  body(context, Team{});
+  for (std::size_t i = 0; i < parts; ++i) part(context, i, 0);
 }
 
 int get_num_threads() {
@@ -188,14 +98,6 @@ void set_num_threads(int n) {
 
 const char* threads_error() {
   return environment().error.empty() ? nullptr : environment().error.c_str();
-}
-
-bool has_openmp() {
-#if defined(_OPENMP)
-  return true;
-#else
-  return false;
-#endif
 }
 
 }  // namespace chainrule

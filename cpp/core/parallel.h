@@ -1,49 +1,67 @@
-// The team of threads. parallel.cpp is the only file that names OpenMP.
+// Loops whose parts several threads share.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <string>
+#include <type_traits>
 
 namespace chainrule {
 
-// One thread's view of the team that runs a region.
-struct Team {
-  int rank = 0;
-  int size = 1;
-
-  // Waits for all threads of the team.
-  void barrier() const {
-    if (size > 1) wait();
-  }
-
-  // The part of [0, n) that belongs to this thread; bounds are multiples of `grain`.
-  struct Range {
-    std::size_t begin, end;
-  };
-  Range share(std::size_t n, std::size_t grain) const {
-    return size > 1 ? part(n, grain) : Range{0, n};
-  }
-
- private:
-  void wait() const;
-  Range part(std::size_t n, std::size_t grain) const;
-};
-
-// Below this many fused multiply-adds a region costs more than it saves.
+// Below this many fused multiply-adds a second thread costs more than it saves.
 inline constexpr double kParallelWork = 2e6;
 
-// Runs body(team) on every thread of a team of `threads`; serially when that is 1, inside another
-// region, while another team of this process is at work, or where the system gives no threads.
-// The body must not throw.
-void run_team(int threads, void (*body)(void* context, const Team&), void* context);
+// part(context, i, thread) for each i of [0, parts), on at most `threads` threads: on the caller
+// alone inside another such loop, while other threads of this process share one, or where the
+// system gives no threads.
+void run_parts(int threads, std::size_t parts,
+               void (*part)(void* context, std::size_t i, int thread), void* context);
 
+// body(i) or body(i, thread) for each i of [0, parts), in any order; thread is of [0, threads), and
+// no two parts that run at once have the same. The body must not throw.
 template <class Body>
-void parallel(int threads, Body&& body) {
-  if (threads <= 1) return body(Team{});
-  run_team(
-      threads, [](void* context, const Team& team) { (*static_cast<Body*>(context))(team); },
-      &body);
+void parallel_for(int threads, std::size_t parts, Body body) {
+  const auto call = [](Body& f, std::size_t i, int thread) {
+    if constexpr (std::is_invocable_v<Body&, std::size_t, int>)
+      f(i, thread);
+    else
+      f(i);
+  };
+  if (threads <= 1 || parts <= 1) {
+    for (std::size_t i = 0; i < parts; ++i) call(body, i, 0);
+    return;
+  }
+  // A copy, so that what one thread needs can stay in registers: the address of this one gets
+  // about.
+  Body shared = body;
+  run_parts(
+      threads, parts,
+      [](void* context, std::size_t i, int thread) {
+        decltype(call){}(*static_cast<Body*>(context), i, thread);
+      },
+      &shared);
+}
+
+// The i-th of `ranges` ranges that make up [0, n); bounds are multiples of `grain`.
+struct Range {
+  std::size_t begin, end;
+};
+inline Range share(std::size_t n, std::size_t grain, std::size_t i, std::size_t ranges) {
+  if (ranges == 1) return {0, n};  // a division takes longer than some layers
+  const std::size_t grains = (n + grain - 1) / grain;
+  const auto bound = [&](std::size_t r) { return std::min(n, grains * r / ranges * grain); };
+  return {bound(i), bound(i + 1)};
+}
+
+// body(begin, end) for one range of [0, n) a thread; bounds are multiples of `grain`.
+template <class Body>
+void parallel_ranges(int threads, std::size_t n, std::size_t grain, Body body) {
+  if (threads <= 1) return body(std::size_t{0}, n);
+  const auto ranges = static_cast<std::size_t>(threads);
+  parallel_for(threads, ranges, [=](std::size_t i) {
+    if (const auto [begin, end] = share(n, grain, i, ranges); begin < end) body(begin, end);
+  });
 }
 
 // Process-wide: physical cores that affinity and the cgroup's CPU quota leave, at most 16 and at
@@ -53,8 +71,8 @@ int get_num_threads();
 void set_num_threads(int n);
 int usable_cores();
 
-// The team size for `work` multiply-adds: 1 or `threads` (0: the process-wide setting).
-inline int team_size(double work, int threads) {
+// The threads that `work` multiply-adds are worth: 1 or `threads` (0: the process-wide setting).
+inline int threads_for(double work, int threads) {
   if (work < kParallelWork) return 1;
   return threads > 0 ? threads : get_num_threads();
 }
@@ -65,8 +83,6 @@ int cgroup_cores(const std::string& proc_self_cgroup, const std::string& sys_fs_
 
 // Null, or why CHAINRULE_NUM_THREADS cannot be obeyed.
 const char* threads_error();
-
-bool has_openmp();
 
 // How many forks lie between this process and the one that loaded the library.
 extern std::atomic<unsigned> g_forks;

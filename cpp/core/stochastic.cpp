@@ -16,7 +16,7 @@ StochasticDescent<T>::StochasticDescent(Network<T>& network, Workspace<T>& works
       network_(network),
       ws_(workspace),
       samples_(samples),
-      threads_(team_size(training_work(network.layout, 1), threads)),
+      threads_(threads_for(training_work(network.layout, 1), threads)),
       pass_(network, workspace, 1) {}
 
 template <class T>
@@ -27,12 +27,9 @@ BatchResult StochasticDescent<T>::step(std::size_t i, double learning_rate) {
   pass_.load(samples_, i, chunk, 0, 1);
   const double weight = samples_.weight(i);
   ws_.scale[row_] = T(weight > 0 ? 1 : 0);
-  parallel(threads_, [&](const Team& team) {
-    forward(team);
-    if (team.rank == 0) pass_.output_error(chunk, 0, 1, true);
-    team.barrier();
-    backward(team);
-  });
+  forward();
+  pass_.output_error(chunk, 0, 1, true);
+  backward();
   waits_ = true;
   learning_rate_ = static_cast<T>(learning_rate);
   BatchResult result;
@@ -45,7 +42,7 @@ BatchResult StochasticDescent<T>::step(std::size_t i, double learning_rate) {
 
 // Threads share the columns of W, and with them the outputs.
 template <class T>
-void StochasticDescent<T>::forward(const Team& team) {
+void StochasticDescent<T>::forward() {
   const Layout& layout = network_.layout;
   const T* a = chunks_[row_].x.data;
   const T* a_before = chunks_[1 - row_].x.data;
@@ -56,23 +53,23 @@ void StochasticDescent<T>::forward(const Team& team) {
     const Size stride = to_size(layer.stride);
     const Size n_in = to_size(layer.n_in);
     T* const out = row(views.a, layer.stride);
-    const auto [begin, end] = team.share(layer.n_out, kLanesOf<T>);
-    if (begin < end) {
-      const Size n_out = to_size(end - begin);
-      T* const w = network_.parameters.data() + layer.weights + begin;
-      T* const b = layout.has_bias ? network_.parameters.data() + layer.bias + begin : nullptr;
-      T* const z = row(views.z, layer.stride) + begin;
-      if (waits_)
-        kernels_.step_affine(z, a, w, ld, b, a_before,
-                             row_before(views.delta, layer.stride) + begin, n_in, n_out,
-                             learning_rate_);
-      else
-        kernels_.affine(z, stride, a, n_in, w, ld, b, 1, n_in, n_out);
-      if (layer.activation != Activation::softmax)
-        kernels_.activate(layer.activation, out + begin, stride, z, stride, 1, n_out);
-    }
-    team.barrier();
-    if (layer.activation == Activation::softmax && team.rank == 0)
+    parallel_ranges(
+        threads_, layer.n_out, kLanesOf<T>,
+        [=, this, &layout, &layer, &views](auto begin, auto end) {
+          const Size n_out = to_size(end - begin);
+          T* const w = network_.parameters.data() + layer.weights + begin;
+          T* const b = layout.has_bias ? network_.parameters.data() + layer.bias + begin : nullptr;
+          T* const z = row(views.z, layer.stride) + begin;
+          if (waits_)
+            kernels_.step_affine(z, a, w, ld, b, a_before,
+                                 row_before(views.delta, layer.stride) + begin, n_in, n_out,
+                                 learning_rate_);
+          else
+            kernels_.affine(z, stride, a, n_in, w, ld, b, 1, n_in, n_out);
+          if (layer.activation != Activation::softmax)
+            kernels_.activate(layer.activation, out + begin, stride, z, stride, 1, n_out);
+        });
+    if (layer.activation == Activation::softmax)
       kernels_.activate(layer.activation, out, stride, row(views.z, layer.stride), stride, 1,
                         to_size(layer.n_out));
     a = out;
@@ -82,24 +79,25 @@ void StochasticDescent<T>::forward(const Team& team) {
 
 // Threads share the rows of W, and with them the inputs.
 template <class T>
-void StochasticDescent<T>::backward(const Team& team) {
+void StochasticDescent<T>::backward() {
   const Layout& layout = network_.layout;
   for (std::size_t l = layout.layers.size(); l-- > 1;) {
     const Layer& layer = layout.layers[l];
     const Layer& below = layout.layers[l - 1];
     const auto& views = ws_.layers[l - 1];
     const Size stride = to_size(below.stride);
-    const auto [begin, end] = team.share(layer.n_in, kLanesOf<T>);
-    if (begin < end) {
-      const Size n_in = to_size(end - begin);
-      T* const d = row(views.delta, below.stride) + begin;
-      kernels_.affine_transposed(d, stride, row(ws_.layers[l].delta, layer.stride),
-                                 to_size(layer.stride), network_.weights(layer) + begin * layer.ld,
-                                 to_size(layer.ld), 1, n_in, to_size(layer.n_out));
-      kernels_.multiply_derivative(below.activation, d, stride, row(views.z, below.stride) + begin,
-                                   stride, row(views.a, below.stride) + begin, stride, 1, n_in);
-    }
-    team.barrier();
+    parallel_ranges(
+        threads_, layer.n_in, kLanesOf<T>, [=, this, &layer, &below, &views](auto begin, auto end) {
+          const Size n_in = to_size(end - begin);
+          T* const d = row(views.delta, below.stride) + begin;
+          kernels_.affine_transposed(d, stride, row(ws_.layers[l].delta, layer.stride),
+                                     to_size(layer.stride),
+                                     network_.weights(layer) + begin * layer.ld, to_size(layer.ld),
+                                     1, n_in, to_size(layer.n_out));
+          kernels_.multiply_derivative(below.activation, d, stride,
+                                       row(views.z, below.stride) + begin, stride,
+                                       row(views.a, below.stride) + begin, stride, 1, n_in);
+        });
   }
 }
 
@@ -107,10 +105,8 @@ template <class T>
 void StochasticDescent<T>::settle() {
   if (!waits_) return;
   waits_ = false;
-  parallel(threads_, [&](const Team& team) {
-    pass_.gradients(chunks_[row_], Accumulate::step, network_.parameters.data(), nullptr,
-                    learning_rate_, team);
-  });
+  pass_.gradients(chunks_[row_], Accumulate::step, network_.parameters.data(), nullptr,
+                  learning_rate_, threads_);
 }
 
 template class StochasticDescent<float>;

@@ -20,8 +20,8 @@ class StochasticDescent {
   void settle();
 
  private:
-  void forward(const Team& team);
-  void backward(const Team& team);
+  void forward();
+  void backward();
   T* row(T* view, std::size_t stride) const { return view + row_ * stride; }
   T* row_before(T* view, std::size_t stride) const { return view + (1 - row_) * stride; }
 

@@ -55,6 +55,22 @@ double sum_costs(const Workspace<T>& ws, const Samples& samples, std::size_t beg
   return sum;
 }
 
+// body(from, to, sharers) for tiles of `rows` rows that go through all layers. Threads take tiles
+// of their own, or all of them the same one after the other, of whose work they are the sharers.
+template <class T, class Body>
+void for_each_tile(const Layout& layout, std::size_t rows, int threads, Body body) {
+  const bool together = threads > 1 && shares_columns<T>(layout);
+  std::size_t tiles = rows <= layout.tile_rows ? 1 : (rows - 1) / layout.tile_rows + 1;
+  if (!together && threads > 1) {
+    const auto n = static_cast<std::size_t>(threads);
+    tiles = (tiles + n - 1) / n * n;
+  }
+  parallel_for(together ? 1 : threads, tiles, [&](std::size_t i) {
+    if (const auto [from, to] = share(rows, 1, i, tiles); from < to)
+      body(from, to, together ? threads : 1);
+  });
+}
+
 // One batch, chunk by chunk. sink == nullptr: the cost alone.
 template <class T>
 BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
@@ -65,7 +81,7 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
   result.weight = total_weight(samples, begin, count);
   const bool errors = sink != nullptr;
   const double work = training_work(network.layout, std::min(count, kChunkRows));
-  const int team_threads = team_size(work, threads);
+  const int n_threads = threads_for(work, threads);
   for (std::size_t done = 0; done < count; done += kChunkRows) {
     const std::size_t rows = std::min(kChunkRows, count - done);
     const bool first = done == 0;
@@ -76,27 +92,21 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
     }
     const Chunk<T> chunk = pass.chunk(samples, begin + done, rows, 0);
     set_scales(ws, samples, begin + done, rows, result.weight);
-    parallel(team_threads, [&](const Team& team) {
-      // Threads take samples of their own, or all of them the same and a part of the weights.
-      const Team sharers = shares_columns<T>(network.layout) ? team : Team{};
-      const auto [from, to] = sharers.size > 1 ? Team{}.share(rows, 1) : team.share(rows, 1);
-      for (std::size_t r = from; r < to; r += network.layout.tile_rows) {
-        const std::size_t end = std::min(r + network.layout.tile_rows, to);
-        const auto [low, high] = sharers.share(end - r, 1);
-        pass.load(samples, begin + done, chunk, r + low, r + high);
-        sharers.barrier();
-        pass.forward(chunk, r, end, sharers);
-        pass.output_error(chunk, r + low, r + high, errors);
-        sharers.barrier();
-        if (errors) pass.backward(chunk, r, end, sharers);
-      }
-      if (!errors) return;
-      team.barrier();
-      pass.gradients(chunk, sink->mode(first, last), sink->parameters, sink->gradient,
-                     static_cast<T>(sink->learning_rate), team);
-      if (last && sink->optimizer != nullptr && !sink->steps_directly())
-        sink->optimizer->update(sink->parameters, sink->gradient, sink->learning_rate, team);
+    for_each_tile<T>(network.layout, rows, n_threads, [&](auto from, auto to, int sharers) {
+      parallel_ranges(sharers, to - from, 1, [&](auto low, auto high) {
+        pass.load(samples, begin + done, chunk, from + low, from + high);
+      });
+      pass.forward(chunk, from, to, sharers);
+      parallel_ranges(sharers, to - from, 1, [&](auto low, auto high) {
+        pass.output_error(chunk, from + low, from + high, errors);
+      });
+      if (errors) pass.backward(chunk, from, to, sharers);
     });
+    if (errors)
+      pass.gradients(chunk, sink->mode(first, last), sink->parameters, sink->gradient,
+                     static_cast<T>(sink->learning_rate), n_threads);
+    if (errors && last && sink->optimizer != nullptr && !sink->steps_directly())
+      sink->optimizer->update(sink->parameters, sink->gradient, sink->learning_rate, n_threads);
     if (last && sink != nullptr && sink->steps_directly()) sink->optimizer->begin_step();
     const double cost = sum_costs(ws, samples, begin + done, rows);
     result.cost += cost;
@@ -132,11 +142,8 @@ void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
     read_row<T>(x, r, ws.x + r * network.layout.input_stride);
   const Chunk<T> all = {0, x.rows, {ws.x, static_cast<Size>(network.layout.input_stride)}, {}};
   const double work = static_cast<double>(network.layout.multiplies) * static_cast<double>(x.rows);
-  parallel(team_size(work, 0), [&](const Team& team) {
-    const auto [from, to] = team.share(x.rows, 1);
-    for (std::size_t r = from; r < to; r += network.layout.tile_rows)
-      pass.forward(all, r, std::min(r + network.layout.tile_rows, to));
-  });
+  for_each_tile<T>(network.layout, x.rows, threads_for(work, 0),
+                   [&](auto from, auto to, int sharers) { pass.forward(all, from, to, sharers); });
 }
 
 template <class T>
@@ -144,24 +151,19 @@ void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da,
   Backpropagation<T> pass(network, ws, dC_da.rows);
   const Layout& layout = network.layout;
   const std::size_t stride = layout.layers.back().stride;
-  const double work = training_work(layout, std::min(dC_da.rows, kChunkRows));
+  const int threads = threads_for(training_work(layout, std::min(dC_da.rows, kChunkRows)), 0);
   for (std::size_t done = 0; done < dC_da.rows; done += kChunkRows) {
     const std::size_t rows = std::min(kChunkRows, dC_da.rows - done);
     const Size x_stride = static_cast<Size>(layout.input_stride);
     const Chunk<T> chunk = {done, rows, {ws.x + done * layout.input_stride, x_stride}, {}};
-    parallel(team_size(work, 0), [&](const Team& team) {
-      const auto [from, to] = team.share(rows, 1);
-      for (std::size_t r = from; r < to; r += layout.tile_rows) {
-        const std::size_t end = std::min(r + layout.tile_rows, to);
-        for (std::size_t i = r; i < end; ++i)
-          read_row<T>(dC_da, done + i, ws.layers.back().delta + (done + i) * stride);
-        pass.output_error_from_derivative(chunk, r, end);
-        pass.backward(chunk, r, end);
-      }
-      team.barrier();
-      pass.gradients(chunk, done == 0 ? Accumulate::store : Accumulate::add,
-                     const_cast<T*>(network.parameters.data()), gradient, T(0), team);
+    for_each_tile<T>(layout, rows, threads, [&](auto from, auto to, int sharers) {
+      for (std::size_t i = from; i < to; ++i)
+        read_row<T>(dC_da, done + i, ws.layers.back().delta + (done + i) * stride);
+      pass.output_error_from_derivative(chunk, from, to);
+      pass.backward(chunk, from, to, sharers);
     });
+    pass.gradients(chunk, done == 0 ? Accumulate::store : Accumulate::add,
+                   const_cast<T*>(network.parameters.data()), gradient, T(0), threads);
   }
 }
 
@@ -223,7 +225,7 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
 template <class T>
 void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradient,
                     double learning_rate) {
-  optimizer.update(network.parameters.data(), gradient, learning_rate, {});
+  optimizer.update(network.parameters.data(), gradient, learning_rate, 1);
 }
 
 #define INSTANTIATE(T)                                                                            \

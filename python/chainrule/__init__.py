@@ -6,10 +6,6 @@
 >>> P = net.predict(X)  # doctest: +SKIP
 """
 
-from chainrule.openmp import load_core
-
-load_core()  # before any other module imports it
-
 from chainrule import metrics
 from chainrule._core import __version__, get_num_threads, set_num_threads
 from chainrule.checkpoint import Checkpoint
@@ -21,8 +17,6 @@ from chainrule.history import History
 from chainrule.network import Network
 from chainrule.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from chainrule.predictor import Predictor
-
-del load_core
 
 __all__ = [
     "SGD",

@@ -14,6 +14,7 @@
 #include "core/gate.h"
 #include "core/initialize.h"
 #include "core/parallel.h"
+#include "core/threads.h"
 #include "core/training.h"
 
 namespace {
@@ -99,6 +100,32 @@ void in_threads(int n, const std::function<void(int)>& body) {
   std::vector<std::thread> threads;
   for (int i = 0; i < n; ++i) threads.emplace_back(body, i);
   for (std::thread& thread : threads) thread.join();
+}
+
+// Every part once, no thread in two parts at a time, whoever shares the threads.
+void loops() {
+  const auto loop = [](int threads, std::size_t parts) {
+    std::vector<std::atomic<int>> done(parts), inside(static_cast<std::size_t>(threads));
+    chainrule::parallel_for(threads, parts, [&](std::size_t i, int thread) {
+      const bool known = thread >= 0 && thread < threads;
+      check(known, "the number of a thread");
+      if (!known) return;
+      check(++inside[static_cast<std::size_t>(thread)] == 1, "one part at a time");
+      std::atomic<int> inner{0};
+      chainrule::parallel_for(threads, 3, [&](std::size_t) { ++inner; });
+      check(inner == 3, "a loop in a loop");
+      ++done[i];
+      --inside[static_cast<std::size_t>(thread)];
+    });
+    for (const std::atomic<int>& times : done) check(times == 1, "each part once");
+  };
+  const auto loop_often = [&](int) {
+    for (int round = 0; round < 300; ++round)
+      for (const int threads : {2, 5, 3})
+        for (const std::size_t parts : {0, 1, 2, 7, 40}) loop(threads, parts);
+  };
+  loop_often(0);
+  in_threads(4, loop_often);
 }
 
 template <class T>
@@ -200,10 +227,13 @@ void everything() {
 }  // namespace
 
 int main() {
+  loops();
   everything<float>();
+#if !defined(__SANITIZE_THREAD__)  // slow, and the same code
   everything<double>();
+#endif
   std::printf("%s, threads from %s: %s\n", std::string(chainrule::isa_name()).c_str(),
-              chainrule::has_openmp() ? "OpenMP" : "the standard library",
+              chainrule::kThreadsOfOpenmp ? "OpenMP" : "the pool",
               g_failed ? "FAILED" : "the same bits from every thread");
   return g_failed ? 1 : 0;
 }

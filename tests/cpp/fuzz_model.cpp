@@ -1,7 +1,7 @@
 // Feeds mutated model files to the loader of C++ programs, guided by coverage (libFuzzer, Clang).
 //
 //   cmake -S . -B build/fuzz -DCMAKE_CXX_COMPILER=clang++ -DCHAINRULE_PYTHON=OFF
-//     -DCHAINRULE_OPENMP=OFF -DCHAINRULE_FUZZ=ON -DCHAINRULE_SANITIZE=address,undefined
+//     -DCHAINRULE_FUZZ=ON -DCHAINRULE_SANITIZE=address,undefined
 //   cmake --build build/fuzz --target fuzz_model && mkdir found
 //   build/fuzz/tests/fuzz_model -dict=tests/fuzz/model.dict -max_len=4096 -malloc_limit_mb=64
 //     -max_total_time=600 found tests/fuzz/corpus

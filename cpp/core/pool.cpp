@@ -1,0 +1,169 @@
+// Threads that wait for work. The caller never waits for one that has not come: it takes the parts
+// of its work one by one, as they do, and goes on when all are done.
+#include <atomic>
+#include <cfenv>
+#include <chrono>
+#include <cstdint>
+#include <exception>
+#include <thread>
+
+#include "core/threads.h"
+
+#if defined(__unix__) || defined(__APPLE__)
+#include <csignal>
+#endif
+
+namespace chainrule {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// How long a thread looks for a change before it sleeps, which costs both sides some microseconds:
+// longer than what lies between two calls of a loop, shorter than anybody else would miss the core.
+constexpr std::chrono::microseconds kAwake{100};
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");
+#endif
+}
+
+// Waits until the number is another one than `seen`, and returns it.
+std::uint32_t wait_for_change(const std::atomic<std::uint32_t>& number, std::uint32_t seen) {
+  constexpr int kLooks = 64;  // for one at the clock
+  const auto end = Clock::now() + kAwake;
+  do {
+    for (int i = 0; i < kLooks; ++i) {
+      if (const std::uint32_t now = number.load(std::memory_order_acquire); now != seen) return now;
+      pause();
+    }
+  } while (Clock::now() < end);
+  number.wait(seen, std::memory_order_acquire);
+  return number.load(std::memory_order_acquire);
+}
+
+// Signals are for the threads of the program.
+class SignalsBlocked {
+#if defined(__unix__) || defined(__APPLE__)
+ public:
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsBlocked(const SignalsBlocked&) = delete;
+  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+  sigset_t before_;
+#endif
+};
+
+class Pool {
+ public:
+  // Does all parts, on the caller and at most threads - 1 helpers; those that the system does not
+  // give are not missed.
+  void run(int threads, std::size_t parts, Part part, void* context);
+  void forget_helpers();
+
+ private:
+  void add_helpers(int count);
+  void help();
+  void take_parts();
+  bool take(std::uint64_t cost, std::uint64_t& before);
+
+  // Helpers that may still join, times kHelper, plus the parts that nobody has taken yet.
+  static constexpr std::uint64_t kHelper = std::uint64_t{kMostParts} + 1;
+  alignas(64) std::atomic<std::uint64_t> open_{0};
+  alignas(64) std::atomic<std::uint32_t> undone_{0};  // parts
+  alignas(64) std::atomic<std::uint32_t> calls_{0};
+  // Of the call that is running: written while no part is open, and read by those who hold one.
+  Part part_ = nullptr;
+  void* context_ = nullptr;
+  std::size_t parts_ = 0;
+  int threads_ = 0;
+  int helpers_ = 0;
+};
+
+void Pool::run(int threads, std::size_t parts, Part part, void* context) {
+  add_helpers(threads - 1);
+  part_ = part;
+  context_ = context;
+  parts_ = parts;
+  threads_ = threads;
+  undone_.store(static_cast<std::uint32_t>(parts), std::memory_order_relaxed);
+  open_.store(static_cast<std::uint64_t>(threads - 1) * kHelper + parts, std::memory_order_release);
+  calls_.fetch_add(1);
+  for (int i = 1; i < threads; ++i) calls_.notify_one();
+  std::uint64_t before;
+  while (take(1, before)) {
+    part(context, parts - before % kHelper, 0);
+    undone_.fetch_sub(1, std::memory_order_relaxed);
+  }
+  for (std::uint32_t n = undone_.load(std::memory_order_acquire); n != 0;)
+    n = wait_for_change(undone_, n);
+}
+
+void Pool::forget_helpers() {
+  open_ = 0;
+  helpers_ = 0;
+}
+
+void Pool::add_helpers(int count) {
+  if (helpers_ >= count) return;
+  const SignalsBlocked blocked;
+  try {
+    for (; helpers_ < count; ++helpers_) std::thread(&Pool::help, this).detach();
+  } catch (const std::exception&) {
+    // The others do their parts.
+  }
+}
+
+void Pool::help() {
+  std::fesetenv(FE_DFL_ENV);
+  std::uint32_t seen = calls_.load(std::memory_order_acquire);
+  while (true) {
+    take_parts();
+    seen = wait_for_change(calls_, seen);
+  }
+}
+
+// The next part is taken before the one that is done counts as done: until then the call goes on,
+// and what it has written here stays.
+void Pool::take_parts() {
+  std::uint64_t before;
+  if (!take(kHelper + 1, before)) return;
+  const int thread = threads_ - static_cast<int>(before / kHelper);
+  bool more = true;
+  while (more) {
+    part_(context_, parts_ - before % kHelper, thread);
+    more = take(1, before);
+    if (undone_.fetch_sub(1, std::memory_order_acq_rel) == 1) undone_.notify_one();
+  }
+}
+
+// Lowers open_ by `cost` where a part is left, and a helper's place if that is part of the cost.
+bool Pool::take(std::uint64_t cost, std::uint64_t& before) {
+  before = open_.load(std::memory_order_acquire);
+  while (before % kHelper != 0 && before >= cost)
+    if (open_.compare_exchange_weak(before, before - cost, std::memory_order_acquire)) return true;
+  return false;
+}
+
+Pool g_pool;
+
+}  // namespace
+
+const bool kThreadsOfOpenmp = false;
+
+bool run_on_threads(int threads, std::size_t parts, Part part, void* context) {
+  g_pool.run(threads, parts, part, context);
+  return true;
+}
+
+void forget_threads() { g_pool.forget_helpers(); }
+
+}  // namespace chainrule
