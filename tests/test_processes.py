@@ -67,6 +67,11 @@ def test_a_forked_child_may_use_threads():
     run_case("forks", "team_in_child")
 
 
+@needs_proc
+def test_threads_that_wait_end_with_a_fork():
+    run_case("forks", "idle_threads_end")
+
+
 # --- pools ------------------------------------------------------------------------------------
 
 

@@ -8,10 +8,6 @@
 
 #include "core/threads.h"
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <pthread.h>
-#endif
-
 namespace chainrule {
 namespace {
 
@@ -35,25 +31,9 @@ bool threads_can_be_had(int threads) {
   return threads > 0;
 }
 
-#if defined(__unix__) || defined(__APPLE__)
-
 // In the child of a fork that could not leave its team behind.
 std::atomic<bool> g_no_team{false};
-
-// A child has one thread, and libgomp would wait for the others for ever: before a fork the team of
-// the forking thread is dissolved, so that parent and child each start a new one when they need it.
-void before_fork() {
-  g_no_team = omp_pause_resource_all(omp_pause_hard) != 0;
-  t_team = 1;
-}
-void in_parent() { g_no_team = false; }
-[[maybe_unused]] const int g_fork_handlers = pthread_atfork(before_fork, in_parent, nullptr);
-
-#else
-
-constexpr bool g_no_team = false;
-
-#endif
+std::atomic<bool> g_no_team_in_child{false};
 
 }  // namespace
 
@@ -67,6 +47,13 @@ bool run_on_threads(int threads, std::size_t parts, Part part, void* context) {
   return true;
 }
 
-void forget_threads() {}
+// A child has one thread, and libgomp would wait for the others for ever: before a fork the team of
+// the forking thread is dissolved, so that parent and child each start a new one when they need it.
+void before_fork(bool) {
+  g_no_team_in_child = omp_pause_resource_all(omp_pause_hard) != 0;
+  t_team = 1;
+}
+
+void in_child() { g_no_team = g_no_team_in_child.load(); }
 
 }  // namespace chainrule

@@ -25,12 +25,23 @@ std::atomic<bool> g_busy{false};
 
 #if defined(__unix__) || defined(__APPLE__)
 
-void in_child() {
-  ++g_forks;
-  g_busy = false;
-  forget_threads();
+// Whether the fork that this thread is making holds g_busy.
+thread_local bool t_holds = false;
+
+void prepare_fork() {
+  t_holds = !g_busy.exchange(true);
+  before_fork(t_holds);
 }
-[[maybe_unused]] const int g_fork_handlers = pthread_atfork(nullptr, nullptr, in_child);
+void go_on_in_parent() {
+  if (t_holds) g_busy = false;
+}
+void start_in_child() {
+  ++g_forks;
+  in_child();
+  g_busy = false;
+}
+[[maybe_unused]] const int g_fork_handlers =
+    pthread_atfork(prepare_fork, go_on_in_parent, start_in_child);
 
 #endif
 

@@ -5,7 +5,9 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <new>
 #include <thread>
+#include <vector>
 
 #include "core/threads.h"
 
@@ -67,10 +69,11 @@ class Pool {
   // Does all parts, on the caller and at most threads - 1 helpers; those that the system does not
   // give are not missed.
   void run(int threads, std::size_t parts, Part part, void* context);
-  void forget_helpers();
+  void end_helpers();     // between two runs
+  void forget_helpers();  // which are another process's
 
  private:
-  void add_helpers(int count);
+  void add_helpers(std::size_t count);
   void help();
   void take_parts();
   bool take(std::uint64_t cost, std::uint64_t& before);
@@ -85,11 +88,12 @@ class Pool {
   void* context_ = nullptr;
   std::size_t parts_ = 0;
   int threads_ = 0;
-  int helpers_ = 0;
+  std::vector<std::thread> helpers_;
+  std::atomic<bool> end_{false};
 };
 
 void Pool::run(int threads, std::size_t parts, Part part, void* context) {
-  add_helpers(threads - 1);
+  add_helpers(static_cast<std::size_t>(threads - 1));
   part_ = part;
   context_ = context;
   parts_ = parts;
@@ -107,16 +111,26 @@ void Pool::run(int threads, std::size_t parts, Part part, void* context) {
     n = wait_for_change(undone_, n);
 }
 
-void Pool::forget_helpers() {
-  open_ = 0;
-  helpers_ = 0;
+void Pool::end_helpers() {
+  end_ = true;
+  calls_.fetch_add(1);
+  calls_.notify_all();
+  for (std::thread& helper : helpers_) helper.join();
+  helpers_.clear();
+  end_ = false;
 }
 
-void Pool::add_helpers(int count) {
-  if (helpers_ >= count) return;
-  const SignalsBlocked blocked;
+void Pool::forget_helpers() {
+  open_ = 0;
+  end_ = false;
+  new (&helpers_) std::vector<std::thread>;
+}
+
+void Pool::add_helpers(std::size_t count) {
+  if (helpers_.size() >= count) return;
+  [[maybe_unused]] const SignalsBlocked blocked{};
   try {
-    for (; helpers_ < count; ++helpers_) std::thread(&Pool::help, this).detach();
+    while (helpers_.size() < count) helpers_.emplace_back(&Pool::help, this);
   } catch (const std::exception&) {
     // The others do their parts.
   }
@@ -125,7 +139,7 @@ void Pool::add_helpers(int count) {
 void Pool::help() {
   std::fesetenv(FE_DFL_ENV);
   std::uint32_t seen = calls_.load(std::memory_order_acquire);
-  while (true) {
+  while (!end_) {
     take_parts();
     seen = wait_for_change(calls_, seen);
   }
@@ -153,7 +167,8 @@ bool Pool::take(std::uint64_t cost, std::uint64_t& before) {
   return false;
 }
 
-Pool g_pool;
+// Never destroyed: its threads live as long as the process.
+Pool& g_pool = *new Pool;
 
 }  // namespace
 
@@ -164,6 +179,11 @@ bool run_on_threads(int threads, std::size_t parts, Part part, void* context) {
   return true;
 }
 
-void forget_threads() { g_pool.forget_helpers(); }
+// Python warns of a fork in a process with several threads: those that are asleep need not count.
+void before_fork(bool idle) {
+  if (idle) g_pool.end_helpers();
+}
+
+void in_child() { g_pool.forget_helpers(); }
 
 }  // namespace chainrule

@@ -15,8 +15,10 @@ inline constexpr std::size_t kMostParts = 0xffffffff;
 // where they cannot be had. One call at a time.
 bool run_on_threads(int threads, std::size_t parts, Part part, void* context);
 
-// In the child of a fork, which has no threads but its own.
-void forget_threads();
+// Around a fork: before it, `idle` where no work is going on, and in the child, which has no
+// threads but its own.
+void before_fork(bool idle);
+void in_child();
 
 extern const bool kThreadsOfOpenmp;
 

@@ -134,6 +134,17 @@ def team() -> None:
     assert thread_count() > alone
 
 
+def idle_threads_end() -> None:
+    """Python 3.12 warns of a fork in a process with several threads, counted after it."""
+    for _ in range(20):
+        alone = thread_count()
+        work.net.predict(work.x, threads=3)
+        assert thread_count() > alone
+        child = fork(work.is_right)
+        assert thread_count() <= alone  # NumPy's threads end with the first fork, too
+        assert exit_code(child) == 0
+
+
 def child_ends(way: str, others: str) -> None:
     """With a team of the child's own, and while `others` threads of the parent predict."""
     assert work.is_right()
