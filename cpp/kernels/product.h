@@ -187,7 +187,7 @@ inline constexpr Size kFewRows = 4 * kTileRows;
 // and while one panel of them is in use the next one, which lies beside it, is fetched.
 inline constexpr Size kLargeBytes = Size{2} << 20;
 inline constexpr Size kStreamedRows = 24;
-inline constexpr Size kStreams = 32;
+inline constexpr Size kStreams = 16;
 
 // A panel of a wide b is one short stretch of each row, in another page every time. The tiles of a
 // panel fetch the next one; where many rows share it, it is copied first. So much of it stays in
