@@ -123,14 +123,14 @@ def start_threads_while_flushing():
 thread = threading.Thread(target=start_threads_while_flushing)
 thread.start()
 thread.join()
-assert not flushed[0].all()
+assert not flushed[0].any()
 for _ in range(20):
     assert net.predict(x, threads=2).all()
 """
 
 
 @control_bits
-def test_the_threads_of_the_core_have_the_default_whoever_calls_first():
+def test_the_threads_of_the_core_have_that_of_each_caller():
     run_script(HELPERS)
 
 

@@ -165,7 +165,7 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
   const Size samples = to_size(chunk.count);
   // A batch of one chunk that steps stores no gradient: its kernels never touch the sums.
   T* const sums = gradient != nullptr ? gradient : parameters;
-  // A thread has a range of rows of every layer; what is left over of them is small.
+  // A part has a range of rows of every layer.
   const auto ranges = static_cast<std::size_t>(std::max(threads, 1));
   parallel_for(threads, ranges, [&](std::size_t i) {
     const T* a = chunk.x.data;

@@ -33,7 +33,7 @@ bool threads_can_be_had(int threads) {
 
 // In the child of a fork that could not leave its team behind.
 std::atomic<bool> g_no_team{false};
-std::atomic<bool> g_no_team_in_child{false};
+thread_local bool t_no_team_in_child = false;
 
 }  // namespace
 
@@ -50,10 +50,10 @@ bool run_on_threads(int threads, std::size_t parts, Part part, void* context) {
 // A child has one thread, and libgomp would wait for the others for ever: before a fork the team of
 // the forking thread is dissolved, so that parent and child each start a new one when they need it.
 void before_fork(bool) {
-  g_no_team_in_child = omp_pause_resource_all(omp_pause_hard) != 0;
+  t_no_team_in_child = omp_pause_resource_all(omp_pause_hard) != 0;
   t_team = 1;
 }
 
-void in_child() { g_no_team = g_no_team_in_child.load(); }
+void in_child() { g_no_team = t_no_team_in_child; }
 
 }  // namespace chainrule

@@ -86,6 +86,7 @@ int default_threads() {
 }  // namespace
 
 void run_parts(int threads, std::size_t parts, Part part, void* context) {
+  threads = static_cast<int>(std::min(static_cast<std::size_t>(threads), parts));
   if (parts <= kMostParts && !g_busy.exchange(true, std::memory_order_acquire)) {
     const bool done = run_on_threads(threads, parts, part, context);
     g_busy.store(false, std::memory_order_release);

@@ -54,13 +54,15 @@ inline Range share(std::size_t n, std::size_t grain, std::size_t i, std::size_t 
   return {bound(i), bound(i + 1)};
 }
 
-// body(begin, end) for one range of [0, n) a thread; bounds are multiples of `grain`.
+// body(begin, end) for ranges of [0, n), at most as many as threads; bounds are multiples of
+// `grain`.
 template <class Body>
 void parallel_ranges(int threads, std::size_t n, std::size_t grain, Body body) {
   if (threads <= 1) return body(std::size_t{0}, n);
-  const auto ranges = static_cast<std::size_t>(threads);
+  const std::size_t ranges = std::min(static_cast<std::size_t>(threads), (n + grain - 1) / grain);
   parallel_for(threads, ranges, [=](std::size_t i) {
-    if (const auto [begin, end] = share(n, grain, i, ranges); begin < end) body(begin, end);
+    const auto [begin, end] = share(n, grain, i, ranges);
+    body(begin, end);
   });
 }
 

@@ -32,27 +32,35 @@ void pause() {
 #endif
 }
 
-// Waits until the number is another one than `seen`, and returns it.
-std::uint32_t wait_for_change(const std::atomic<std::uint32_t>& number, std::uint32_t seen) {
+// A system that has just refused a thread is not asked again so soon.
+constexpr std::chrono::milliseconds kRefusal{100};
+
+// Looks for kAwake whether the number is another one than `seen`.
+void look_for_change(const std::atomic<std::uint32_t>& number, std::uint32_t seen) {
   constexpr int kLooks = 64;  // for one at the clock
   const auto end = Clock::now() + kAwake;
   do {
     for (int i = 0; i < kLooks; ++i) {
-      if (const std::uint32_t now = number.load(std::memory_order_acquire); now != seen) return now;
+      if (number.load(std::memory_order_acquire) != seen) return;
       pause();
     }
   } while (Clock::now() < end);
-  number.wait(seen, std::memory_order_acquire);
+}
+
+// Sleeps until it is, and returns it.
+std::uint32_t sleep_until_change(const std::atomic<std::uint32_t>& number, std::uint32_t seen) {
+  number.wait(seen);
   return number.load(std::memory_order_acquire);
 }
 
-// Signals are for the threads of the program.
+// Signals are for the threads of the program, but for those that a thread raises itself.
 class SignalsBlocked {
 #if defined(__unix__) || defined(__APPLE__)
  public:
   SignalsBlocked() {
     sigset_t all;
     sigfillset(&all);
+    for (const int own : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS}) sigdelset(&all, own);
     pthread_sigmask(SIG_SETMASK, &all, &before_);
   }
   ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
@@ -88,8 +96,14 @@ class Pool {
   void* context_ = nullptr;
   std::size_t parts_ = 0;
   int threads_ = 0;
-  std::vector<std::thread> helpers_;
+  std::fenv_t environment_{};  // rounding and flushing are the caller's
+
+  // No more helpers stay awake than the last call had places for.
+  std::atomic<int> wanted_{0};
+  std::atomic<int> awake_{0};
   std::atomic<bool> end_{false};
+  std::vector<std::thread> helpers_;
+  Clock::time_point ask_again_{};
 };
 
 void Pool::run(int threads, std::size_t parts, Part part, void* context) {
@@ -98,17 +112,21 @@ void Pool::run(int threads, std::size_t parts, Part part, void* context) {
   context_ = context;
   parts_ = parts;
   threads_ = threads;
+  std::fegetenv(&environment_);
+  wanted_.store(threads - 1, std::memory_order_relaxed);
   undone_.store(static_cast<std::uint32_t>(parts), std::memory_order_relaxed);
   open_.store(static_cast<std::uint64_t>(threads - 1) * kHelper + parts, std::memory_order_release);
   calls_.fetch_add(1);
-  for (int i = 1; i < threads; ++i) calls_.notify_one();
+  for (int i = awake_.load() + 1; i < threads; ++i) calls_.notify_one();
   std::uint64_t before;
   while (take(1, before)) {
     part(context, parts - before % kHelper, 0);
     undone_.fetch_sub(1, std::memory_order_relaxed);
   }
-  for (std::uint32_t n = undone_.load(std::memory_order_acquire); n != 0;)
-    n = wait_for_change(undone_, n);
+  for (std::uint32_t n = undone_.load(std::memory_order_acquire); n != 0;) {
+    look_for_change(undone_, n);
+    n = sleep_until_change(undone_, n);
+  }
 }
 
 void Pool::end_helpers() {
@@ -123,25 +141,29 @@ void Pool::end_helpers() {
 void Pool::forget_helpers() {
   open_ = 0;
   end_ = false;
+  awake_ = 0;
+  ask_again_ = {};
   new (&helpers_) std::vector<std::thread>;
 }
 
 void Pool::add_helpers(std::size_t count) {
-  if (helpers_.size() >= count) return;
+  if (helpers_.size() >= count || Clock::now() < ask_again_) return;
   [[maybe_unused]] const SignalsBlocked blocked{};
   try {
     while (helpers_.size() < count) helpers_.emplace_back(&Pool::help, this);
   } catch (const std::exception&) {
-    // The others do their parts.
+    ask_again_ = Clock::now() + kRefusal;  // the others do their parts
   }
 }
 
 void Pool::help() {
-  std::fesetenv(FE_DFL_ENV);
   std::uint32_t seen = calls_.load(std::memory_order_acquire);
   while (!end_) {
     take_parts();
-    seen = wait_for_change(calls_, seen);
+    if (awake_.fetch_add(1) < wanted_.load(std::memory_order_relaxed))
+      look_for_change(calls_, seen);
+    awake_.fetch_sub(1);
+    seen = sleep_until_change(calls_, seen);
   }
 }
 
@@ -151,6 +173,7 @@ void Pool::take_parts() {
   std::uint64_t before;
   if (!take(kHelper + 1, before)) return;
   const int thread = threads_ - static_cast<int>(before / kHelper);
+  std::fesetenv(&environment_);
   bool more = true;
   while (more) {
     part_(context_, parts_ - before % kHelper, thread);
@@ -167,8 +190,14 @@ bool Pool::take(std::uint64_t cost, std::uint64_t& before) {
   return false;
 }
 
-// Never destroyed: its threads live as long as the process.
-Pool& g_pool = *new Pool;
+// Never destroyed, as its threads live as long as the process.
+union Immortal {
+  Pool pool;
+  Immortal() : pool() {}
+  ~Immortal() {}
+};
+Immortal g_immortal;
+Pool& g_pool = g_immortal.pool;
 
 }  // namespace
 

@@ -63,7 +63,7 @@ struct Choice {
   std::string error;
 };
 
-// What runs narrow networks where nobody names an ISA.
+// What runs a few rows of narrow networks where nobody names an ISA.
 const IsaTable* narrow(const IsaTable* best) {
 #if defined(__x86_64__)
   if (best == &avx512_table) return &avx2_table;

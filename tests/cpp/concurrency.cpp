@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -122,8 +123,15 @@ void loops() {
   const auto loop_often = [&](int) {
     for (int round = 0; round < 300; ++round)
       for (const int threads : {2, 5, 3})
-        for (const std::size_t parts : {0, 1, 2, 7, 40}) loop(threads, parts);
+        for (const std::size_t parts : {0ul, 1ul, 2ul, 7ul, 40ul}) loop(threads, parts);
   };
+  std::atomic<int> inside{0};
+  chainrule::parallel_for(2, 2, [&](std::size_t) {
+    ++inside;
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
+    while (inside < 2 && std::chrono::steady_clock::now() < end) std::this_thread::yield();
+    check(inside == 2, "two parts at once");
+  });
   loop_often(0);
   in_threads(4, loop_often);
 }

@@ -1,4 +1,4 @@
-"""chainrule, PyTorch and scikit-learn in one process, each with the threads of its own OpenMP."""
+"""chainrule, PyTorch and scikit-learn in one process, each with threads of its own."""
 
 from __future__ import annotations
 
