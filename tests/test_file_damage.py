@@ -588,7 +588,7 @@ def test_a_small_file_cannot_claim_much_memory(raw, path, tmp_path):
 LOAD_WHILE_IT_IS_SHORTENED = """
 import os, sys
 import chainrule as cr
-from chainrule import files
+from chainrule.files import network as files
 
 path = sys.argv[1]
 architecture = files._architecture

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import arrays, metrics
+from chainrule import metrics
+from chainrule.inputs import arrays
 from support import random_network, says
 
 sklearn = pytest.importorskip("sklearn.metrics")

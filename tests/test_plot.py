@@ -194,7 +194,7 @@ def test_confusion_takes_one_hot_rows_and_large_data_in_slices(rng, monkeypatch)
     net = random_network(rng, [4, 5], "softmax", "cross_entropy")
     x, y = rng.normal(size=(300, 4)), rng.integers(0, 5, 300)
     expected = drawn_counts(plot.confusion_matrix(net, x, y))
-    monkeypatch.setattr("chainrule.arrays.SLICE_SIZE", 64)
+    monkeypatch.setattr("chainrule.inputs.arrays.SLICE_SIZE", 64)
     np.testing.assert_array_equal(
         drawn_counts(plot.confusion_matrix(net, x, np.eye(5)[y])), expected
     )

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule import _core, progress
+from chainrule import _core
+from chainrule.training import progress
 from support import random_network
 
 TRAIN = """

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-import chainrule.files  # here, where root may read it
+import chainrule.files.network  # here, where root may read it
 from handmade import identity
 from privileges import unprivileged_folder
 from save_and_be_killed import TEMPORARY

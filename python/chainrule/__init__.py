@@ -8,15 +8,15 @@
 
 from chainrule import metrics
 from chainrule._core import __version__, get_num_threads, set_num_threads
-from chainrule.checkpoint import Checkpoint
 from chainrule.config import show_config
-from chainrule.early_stopping import EarlyStopping
-from chainrule.errors import DivergenceError
 from chainrule.gradients import Gradients
-from chainrule.history import History
 from chainrule.network import Network
 from chainrule.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from chainrule.predictor import Predictor
+from chainrule.training.checkpoint import Checkpoint
+from chainrule.training.divergence import DivergenceError
+from chainrule.training.early_stopping import EarlyStopping
+from chainrule.training.history import History
 
 __all__ = [
     "SGD",

@@ -53,7 +53,7 @@ def main() -> int:
     if arguments.command == "bench":
         return command.run(arguments)
 
-    from chainrule.demo import run
+    from chainrule.demo.digits import run
 
     try:
         run(arguments.epochs, arguments.seed, arguments.output)

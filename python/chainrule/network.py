@@ -10,26 +10,27 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from chainrule import _core, training
+from chainrule import _core
 from chainrule import metrics as _metrics
-from chainrule.arrays import real_array
 from chainrule.gradients import Gradients
+from chainrule.inputs.arrays import real_array
 from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
-from chainrule.regularization import Regularization
+from chainrule.training import fit as _fit
+from chainrule.training.regularization import Regularization
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
     from typing_extensions import Self
 
-    from chainrule.callbacks import OnBatchEnd, OnEpochEnd
-    from chainrule.checkpoint import Checkpoint
-    from chainrule.early_stopping import EarlyStopping
     from chainrule.explain import Explanation, Trace
-    from chainrule.history import History
     from chainrule.metrics import Metric
     from chainrule.optimizers import LearningRate, Optimizer
-    from chainrule.regularization import Rates
+    from chainrule.training.callbacks import OnBatchEnd, OnEpochEnd
+    from chainrule.training.checkpoint import Checkpoint
+    from chainrule.training.early_stopping import EarlyStopping
+    from chainrule.training.history import History
+    from chainrule.training.regularization import Rates
 
     Callback = Callable[["Network", History], bool | None] | OnEpochEnd | OnBatchEnd
     ClassWeights = str | Mapping[int, float] | Sequence[float] | NDArray[Any]
@@ -291,7 +292,7 @@ class Network(_core.Network):
         if not self._begin_fit():
             raise RuntimeError("fit is already running on this network, in a callback or thread")
         try:
-            return training.fit(
+            return _fit.fit(
                 self,
                 X,
                 Y,
@@ -485,7 +486,7 @@ class Network(_core.Network):
             ‖g - ĝ‖₂ / (‖g‖₂ + ‖ĝ‖₂) over all parameters: below 1e-7 where the cost is smooth.
             The time is some 8 evaluations of the cost for every parameter.
         """
-        from chainrule.gradcheck import check_gradients
+        from chainrule.explain.gradient_check import check_gradients
 
         with np.errstate(all="ignore"):
             return check_gradients(self, x, y)
@@ -588,7 +589,7 @@ class Network(_core.Network):
         OSError
             If the file cannot be written; what was there before is untouched.
         """
-        from chainrule.files import save
+        from chainrule.files.network import save
 
         save(self, path)
 
@@ -603,7 +604,7 @@ class Network(_core.Network):
         OSError
             If there is no such file, or it cannot be read.
         """
-        from chainrule.files import load
+        from chainrule.files.network import load
 
         return load(cls, path)
 

@@ -16,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from chainrule.checks import count, fraction, nonnegative, positive
+from chainrule.inputs.numbers import count, fraction, nonnegative, positive
 
 LearningRate = float | Callable[[int], float]
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import real_array
-from chainrule.checks import count
+from chainrule.inputs.arrays import real_array
+from chainrule.inputs.numbers import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

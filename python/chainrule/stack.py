@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from chainrule import _core
-from chainrule.arrays import real_array
+from chainrule.inputs.arrays import real_array
 from chainrule.network import Network
 
 if TYPE_CHECKING:

@@ -100,7 +100,7 @@ std::string_view bytes_of(const json::Value& entry, std::string_view data) {
   return data.substr(static_cast<std::size_t>(begin), static_cast<std::size_t>(end - begin));
 }
 
-// The digest that the file should state, by the rule at the head of chainrule/container.py.
+// The digest that the file should state, by the rule at the head of chainrule/files/safetensors.py.
 std::pair<std::string, std::string> digests(const Parts& parts) {
   const json::Value value = json::parse(parts.header, "header");
   const json::Object& header = value.object("header");

@@ -113,8 +113,8 @@ def mutate(data: bytes, max_size: int, seed: int, mutate_bytes: Any) -> bytes:
 def main() -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["chainrule.files"]):
-        import chainrule.files  # noqa: F401
+    with atheris.instrument_imports(include=["chainrule.files.network"]):
+        import chainrule.files.network  # noqa: F401
 
     shared_memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=shared_memory if shared_memory.is_dir() else None) as tmp:

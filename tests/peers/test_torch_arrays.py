@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.arrays import real_array
+from chainrule.inputs.arrays import real_array
 from support import assert_same_bits
 
 pytestmark = [pytest.mark.peers, pytest.mark.unsanitized]

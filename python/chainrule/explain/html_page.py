@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.container import replace_file
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, FUSED, LOSSES
+from chainrule.files.safetensors import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from chainrule.explain.passes import Trace
+    from chainrule.explain.trace import Trace
 
 SCRIPTS = (
     "arithmetic.js",

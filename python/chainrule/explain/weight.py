@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import as_batch
 from chainrule.explain.formulas import ACTIVATIONS, FUSED, LOSSES, number, targets_of, through
 from chainrule.explain.lines import Line, as_html, as_text
+from chainrule.inputs.arrays import as_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

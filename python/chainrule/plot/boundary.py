@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import as_batch, real_array, row_slices
-from chainrule.checks import count
+from chainrule.inputs.arrays import as_batch, real_array, row_slices
+from chainrule.inputs.numbers import count
 from chainrule.plot.canvas import (
     axes_or_new,
     check_network,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import row_slices
+from chainrule.inputs.arrays import row_slices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

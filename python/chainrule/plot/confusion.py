@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import as_batch
+from chainrule.inputs.arrays import as_batch
 from chainrule.plot.canvas import axes_or_new, check_network
 from chainrule.plot.classes import (
     checked_names,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-    from chainrule.history import History
+    from chainrule.training.history import History
 
 # Title and label of the y axis, where the name alone does not say it.
 LABELS = {

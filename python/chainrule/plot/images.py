@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.checks import count
+from chainrule.inputs.numbers import count
 from chainrule.plot.canvas import check_network, figure_or_new, grid_of_axes
 
 if TYPE_CHECKING:

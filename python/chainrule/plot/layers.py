@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import as_batch
-from chainrule.checks import count
+from chainrule.inputs.arrays import as_batch
+from chainrule.inputs.numbers import count
 from chainrule.plot.canvas import (
     BLUE,
     GREEN,

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import issparse
 
 from chainrule import _core
-from chainrule.arrays import weight_array
+from chainrule.inputs.arrays import weight_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

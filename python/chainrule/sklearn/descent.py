@@ -11,17 +11,17 @@ from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from chainrule import _core
-from chainrule.errors import DivergenceError
 from chainrule.optimizers import Optimizer
 from chainrule.sklearn import poisson
 from chainrule.sklearn.data import Batches, Samples, predict, thread_limit
 from chainrule.sklearn.parameters import make_optimizer
+from chainrule.training.divergence import DivergenceError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from chainrule.history import History
     from chainrule.network import Network
+    from chainrule.training.history import History
 
 # scikit-learn's floor of solver="sgd", learning_rate="adaptive".
 LEAST_RATE = 1e-6

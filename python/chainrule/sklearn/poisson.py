@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.errors import DivergenceError
 from chainrule.gradients import Gradients
-from chainrule.history import History
+from chainrule.training.divergence import DivergenceError
+from chainrule.training.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

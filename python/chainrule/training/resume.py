@@ -1,7 +1,7 @@
 """Checkpoints of ``fit``: all that a run needs to go on as if it had never been interrupted.
 
-A checkpoint is a safetensors file (see ``chainrule.container``), which ``Network.load`` reads too.
-Beside what ``Network.save`` writes it has the tensors
+A checkpoint is a safetensors file (see ``chainrule.files.safetensors``), which ``Network.load``
+reads too. Beside what ``Network.save`` writes it has the tensors
 
 - ``optimizer.NAME``, shape (n_parameters,): each buffer of the optimiser's state
 - ``best.parameters`` and ``best.optimizer.NAME``: what early stopping would go back to
@@ -22,20 +22,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from chainrule import _core, container
-from chainrule.early_stopping import Standing
-from chainrule.files import CHECKPOINT, Contents, core_of, describe, described
-from chainrule.history import History
+from chainrule import _core
+from chainrule.files import safetensors as container
+from chainrule.files.network import CHECKPOINT, Contents, core_of, describe, described
+from chainrule.training.early_stopping import Standing
+from chainrule.training.history import History
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from chainrule.checkpoint import Checkpoint
     from chainrule.network import Network
-    from chainrule.sources import Batch
-    from chainrule.training import Run
+    from chainrule.training.checkpoint import Checkpoint
+    from chainrule.training.fit import Run
+    from chainrule.training.sources import Batch
 
 Settings = dict[str, Any]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from chainrule import _core
-    from chainrule.history import History
-    from chainrule.sources import Source
+    from chainrule.training.history import History
+    from chainrule.training.sources import Source
 
 # Seconds after which an epoch that is still under way gets a line of its own.
 PATIENCE = 30.0

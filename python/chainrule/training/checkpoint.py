@@ -1,11 +1,11 @@
-"""Where and how often ``fit`` saves; what and how is in ``chainrule.resume``."""
+"""Where and how often ``fit`` saves; what and how is in ``chainrule.training.resume``."""
 
 from __future__ import annotations
 
 import math
 import os
 
-from chainrule.checks import count
+from chainrule.inputs.numbers import count
 
 
 class Checkpoint:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import real_array, row_slices
+from chainrule.inputs.arrays import real_array, row_slices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import as_batch
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targets_of, through
 from chainrule.explain.lines import STYLE, mathematics
+from chainrule.inputs.arrays import as_batch
 
 if TYPE_CHECKING:
     import os

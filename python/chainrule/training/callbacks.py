@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from chainrule.history import History
     from chainrule.network import Network
+    from chainrule.training.history import History
 
     EpochFunction = Callable[[Network, History], bool | None]
 

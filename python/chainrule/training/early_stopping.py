@@ -6,12 +6,12 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule import _core
-from chainrule.checks import count
+from chainrule.inputs.numbers import count
 from chainrule.metrics import rises
 
 if TYPE_CHECKING:
-    from chainrule.history import History
     from chainrule.network import Network
+    from chainrule.training.history import History
 
 
 class EarlyStopping:

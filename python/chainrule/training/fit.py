@@ -7,18 +7,18 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from chainrule import _core
-from chainrule.arrays import as_batch, check
-from chainrule.callbacks import Callbacks
-from chainrule.checkpoint import Checkpoint
-from chainrule.checks import count
-from chainrule.early_stopping import EarlyStopping, Monitor, Standing
-from chainrule.errors import DivergenceError
-from chainrule.history import History
+from chainrule.inputs.arrays import as_batch, check
+from chainrule.inputs.numbers import count
 from chainrule.metrics import resolve
 from chainrule.optimizers import choose
-from chainrule.progress import open_progress
-from chainrule.regularization import Regularization
-from chainrule.sources import Arrays, Stream
+from chainrule.training.callbacks import Callbacks
+from chainrule.training.checkpoint import Checkpoint
+from chainrule.training.divergence import DivergenceError
+from chainrule.training.early_stopping import EarlyStopping, Monitor, Standing
+from chainrule.training.history import History
+from chainrule.training.progress import open_progress
+from chainrule.training.regularization import Regularization
+from chainrule.training.sources import Arrays, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from chainrule.metrics import Metric
     from chainrule.network import Network
     from chainrule.optimizers import LearningRate, Optimizer
-    from chainrule.progress import Display
-    from chainrule.regularization import Rates
-    from chainrule.resume import Saver
-    from chainrule.sources import Batch, Source
+    from chainrule.training.progress import Display
+    from chainrule.training.regularization import Rates
+    from chainrule.training.resume import Saver
+    from chainrule.training.sources import Batch, Source
 
 
 def fit(
@@ -322,7 +322,7 @@ def _prepare_checkpoint(
     settings: Mapping[str, Any],
 ) -> None:
     """Let `run` save, and take up the run that is in the file, if that is wanted."""
-    from chainrule.resume import Saver, fingerprint, take_up
+    from chainrule.training.resume import Saver, fingerprint, take_up
 
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)

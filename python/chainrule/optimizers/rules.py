@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from chainrule.checks import fraction, nonnegative, positive
-from chainrule.optimizer_base import Optimizer, rate_at
+from chainrule.inputs.numbers import fraction, nonnegative, positive
+from chainrule.optimizers.base import Optimizer
 from chainrule.schedules import LearningRate
-
-__all__ = [
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "AdamW",
-    "LearningRate",
-    "Optimizer",
-    "RMSprop",
-    "choose",
-    "rate_at",
-]
 
 
 class SGD(Optimizer):

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.arrays import as_batch, real_array, row_slices, weight_array
+from chainrule.inputs.arrays import as_batch, real_array, row_slices, weight_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

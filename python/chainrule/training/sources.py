@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from chainrule import _core
-from chainrule.arrays import apart, as_batch, check, is_native, native
-from chainrule.class_weight import ClassWeight
+from chainrule.inputs.arrays import apart, as_batch, check, is_native, native
+from chainrule.training.class_weight import ClassWeight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from chainrule.network import Network
     from chainrule.optimizers import Optimizer
-    from chainrule.regularization import Regularization
+    from chainrule.training.regularization import Regularization
 
     Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]
     Poll = Callable[[int], object] | None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.checks import nonnegative, positive
+from chainrule.inputs.numbers import nonnegative, positive
 from chainrule.schedules import LearningRate, Schedule
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Networks in safetensors files; ``chainrule.container`` says how these are written and read.
+"""Networks in safetensors files, which ``chainrule.files.safetensors`` writes and reads.
 
 The tensors are ``layers.1.weight`` of shape (n_1, n_0), ``layers.1.bias``, and so on, row-major.
 The metadata hold the format's version, the architecture as JSON, the seed, the epoch counter,
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from chainrule import container
+from chainrule.files import safetensors as container
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ def load(cls: type[N], path: str | os.PathLike[str]) -> N:
         header, n_bytes = container.read_header(file)
         metadata = container.checked_metadata(header.pop("__metadata__", None))
         if metadata.get("format") == CHECKPOINT:
-            from chainrule.resume import read
+            from chainrule.training.resume import read
 
             contents = read(file, header, n_bytes, metadata).contents
         else:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.arrays import real_array
 from chainrule.gradients import flatten
+from chainrule.inputs.arrays import real_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,13 +10,13 @@ import numpy as np
 
 from chainrule import __version__, _core
 from chainrule.datasets import load_digits
-from chainrule.demo_numpy import NumpyNetwork
+from chainrule.demo.numpy_network import NumpyNetwork
 from chainrule.network import Network
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
-    from chainrule.history import History
+    from chainrule.training.history import History
 
 SIZES = (64, 128, 10)
 LEARNING_RATE = 0.2

@@ -1,0 +1,1 @@
+"""Files of networks and of runs: safetensors, verified when read and replaced in one step."""
