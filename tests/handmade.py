@@ -1,4 +1,4 @@
-"""Model files taken apart and put together by hand, as the head of chainrule/files/network.py has it.
+"""Model files taken apart and put together by hand, after the head of chainrule/files/network.py.
 
 An attacker can compute a SHA-256 too: a file is signed anew after every change, so that it is
 refused for what was changed.

@@ -1,6 +1,6 @@
 // The files of networks: safetensors with the architecture in the metadata and a SHA-256 over
-// both. python/chainrule/files/network.py describes the format. What is accepted here, it accepts; what it
-// writes is accepted here, unless the header has more than a megabyte (some 5,600 layers).
+// both. python/chainrule/files/network.py describes the format. What is accepted here, it accepts;
+// what it writes is accepted here, unless the header has more than a megabyte (some 5,600 layers).
 #pragma once
 
 #include <cstddef>
