@@ -350,6 +350,27 @@ def test_a_predictor_outlives_its_network(rng):
     assert_same_bits(serve(x), expected)
 
 
+# Network([1, 1], activations="tanh", dtype="float64", seed=2**63 + 5) after three epochs, pickled
+# when Python attributes held the seed and the count of epochs.
+EARLIER_PICKLE = bytes.fromhex(
+    "8004952e010000000000008c086275696c74696e73948c07676574617474729493948c11636861696e72756c"
+    "652e6e6574776f726b948c074e6574776f726b9493948c085f726573746f72659486945294284b014b018694"
+    "8c0474616e689485948c0868616c665f6d7365948c07666c6f61743634948874948c166e756d70792e5f636f"
+    "72652e6d756c74696172726179948c0c5f7265636f6e7374727563749493948c056e756d7079948c076e6461"
+    "727261799493944b0085944301629487945294284b014b02859468128c0564747970659493948c0266389489"
+    "8887945294284b038c013c944e4e4e4affffffff4affffffff4b007494628943100adeac0173b5ef3f000000"
+    "000000000094749462869452947d94288c055f73656564948a090500000000000080008c065f65706f636894"
+    "4b0375622e"
+)
+
+
+def test_a_pickle_of_an_earlier_version_loads():
+    net = pickle.loads(EARLIER_PICKLE)
+    assert (net.sizes, net.activations, net.seed, net.epoch) == ((1, 1), ("tanh",), 2**63 + 5, 3)
+    assert net.get_parameters().tolist() == [0.990899565956114, 0.0]
+    assert not vars(net)
+
+
 @pytest.mark.bits
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_a_predictor_can_be_pickled(trained, protocol):

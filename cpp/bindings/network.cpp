@@ -89,10 +89,17 @@ std::unique_ptr<TypedNetwork<T>> make_typed(const std::vector<std::size_t>& size
   }
 }
 
+void set_counters(PyNetwork& handle, std::uint64_t seed, std::uint64_t epoch) {
+  handle.visit([&](auto& typed) {
+    typed.network.seed = seed;
+    typed.network.epoch = epoch;
+  });
+}
+
 std::unique_ptr<PyNetwork> make_network(const py::sequence& sizes,
                                         const std::vector<std::string>& activations,
                                         const std::string& loss_name, const std::string& dtype,
-                                        bool bias) {
+                                        bool bias, std::uint64_t seed, std::uint64_t epoch) {
   const std::vector<std::size_t> parsed = parse_sizes(sizes);
   const Loss loss = named<Loss>(kLossNames, loss_name, "loss");
   const std::vector<Activation> g = parse_activations(activations, parsed.size() - 1, loss);
@@ -103,6 +110,7 @@ std::unique_ptr<PyNetwork> make_network(const py::sequence& sizes,
     handle->typed = make_typed<double>(parsed, g, loss, bias);
   else
     throw py::value_error("dtype is '" + dtype + "', expected float32 or float64");
+  set_counters(*handle, seed, epoch);
   return handle;
 }
 
@@ -222,7 +230,7 @@ void bind_network(py::module_& module) {
   network
       .def("__init__", init(&make_network), py::detail::is_new_style_constructor(),
            py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("dtype"),
-           py::arg("bias"))
+           py::arg("bias"), py::arg("seed") = 0, py::arg("epoch") = 0)
       .def_property_readonly(
           "sizes", [](PyNetwork& self) { return sizes_of(self); },
           "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
@@ -250,6 +258,18 @@ void bind_network(py::module_& module) {
             return self.layout().size * (self.typenum() == NPY_FLOAT ? 4 : 8);
           },
           "Bytes of the parameter buffer, padding included.")
+      .def_property_readonly(
+          "seed",
+          [](PyNetwork& self) {
+            return self.visit([](auto& typed) { return typed.network.seed; });
+          },
+          "The seed of the initial weights, the order of samples, and dropout.")
+      .def_property_readonly(
+          "epoch",
+          [](PyNetwork& self) {
+            return self.visit([](auto& typed) { return typed.network.epoch; });
+          },
+          "Epochs that fit has completed; the next one's order of samples depends on it.")
       .def_property_readonly(
           "version", [](PyNetwork& self) { return self.gate.version(); },
           "Rises with every change of the parameters through a method; writes through a view are "
@@ -291,6 +311,8 @@ TypeError, ValueError
             });
           },
           "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
+  module.def("set_counters", &set_counters, py::arg("network"), py::arg("seed"), py::arg("epoch"),
+             "Set a network's seed and its count of epochs.");
   bind_derivatives(network, module);
   bind_optimizer_state(module);
   bind_descent(network, module);

@@ -15,11 +15,14 @@ template <class T>
 struct Network {
   Layout layout;
   AlignedBuffer<T> parameters;
+  std::uint64_t seed = 0;   // of the initial weights, the order of samples, and dropout
+  std::uint64_t epoch = 0;  // completed epochs: the next one's order follows from it
 
   Network(std::span<const std::size_t> sizes, std::span<const Activation> activations, Loss loss,
           bool bias)
       : layout(make_layout<T>(sizes, activations, loss, bias)), parameters(layout.size) {}
-  Network(const Network& other) : layout(other.layout), parameters(layout.size) {
+  Network(const Network& other)
+      : layout(other.layout), parameters(layout.size), seed(other.seed), epoch(other.epoch) {
     parameters.copy_from(other.parameters);
   }
 

@@ -47,19 +47,18 @@ Scratch<T>::~Scratch() = default;
 template <class T>
 struct Model<T>::State {
   Architecture architecture;
-  std::uint64_t seed;
-  std::uint64_t epoch;
   Network<T> network;
   Optimizer<T> descent;
   std::unique_ptr<Workspace<T>> workspace;  // of the largest batch so far
 
   explicit State(const ModelFile& file)
       : architecture(file.architecture),
-        seed(file.seed),
-        epoch(file.epoch),
         network(architecture.sizes, architecture.activations, architecture.loss,
                 architecture.has_bias),
-        descent(Rule::sgd, {}, network.layout) {}
+        descent(Rule::sgd, {}, network.layout) {
+    network.seed = file.seed;
+    network.epoch = file.epoch;
+  }
 };
 
 template <class T>
@@ -194,7 +193,7 @@ void Model<T>::set_parameters(std::span<const T> values) {
 template <class T>
 void Model<T>::save(const std::string& path) const {
   const std::vector<T> flat = parameters();
-  ModelFile file{state_->architecture, state_->seed, state_->epoch, {}};
+  ModelFile file{state_->architecture, state_->network.seed, state_->network.epoch, {}};
   std::span<const std::byte> rest = std::as_bytes(std::span(flat));
   const auto take = [&](std::size_t n) {
     file.tensors.push_back(rest.first(n * sizeof(T)));

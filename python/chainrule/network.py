@@ -140,23 +140,12 @@ class Network(_core.Network):
         activations = _tuple("activations", activations)
         if not all(isinstance(name, str) for name in (*activations, loss)):
             raise TypeError(f"activations and loss must be names, got {activations} and {loss!r}")
-        super().__init__(sizes, activations, loss, _dtype_name(dtype), bool(bias))
-        self._seed = _checked_seed(seed)
-        self._epoch = 0
+        name = _dtype_name(dtype)
+        super().__init__(sizes, activations, loss, name, bool(bias), _checked_seed(seed))
         self._draw(init)
 
     # That ``train_step`` has left units out of.
     _dropout_samples = 0
-
-    @property
-    def seed(self) -> int:
-        """The seed of the initial weights, the order of samples, and dropout."""
-        return self._seed
-
-    @property
-    def epoch(self) -> int:
-        """Epochs that ``fit`` has completed; the next one's order of samples depends on it."""
-        return self._epoch
 
     @property
     def history(self) -> History | None:
@@ -609,8 +598,15 @@ class Network(_core.Network):
         return load(cls, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        core = (self.sizes, self.activations, self.loss, self.dtype.name, self.has_bias)
+        architecture = (self.sizes, self.activations, self.loss, self.dtype.name, self.has_bias)
+        core = (*architecture, self.seed, self.epoch)
         return self._restore, (core, self.get_parameters()), vars(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if "_seed" in state:  # a pickle that was made before the core kept them
+            _core.set_counters(self, state.pop("_seed"), state.pop("_epoch"))
+        vars(self).update(state)
 
     @classmethod
     def _restore(cls, core: Sequence[Any], parameters: NDArray[Any]) -> Self:
@@ -645,7 +641,7 @@ class Network(_core.Network):
         schemes = [
             AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in self.activations
         ]
-        self._initialize(schemes, self._seed)
+        self._initialize(schemes, self.seed)
 
 
 def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:

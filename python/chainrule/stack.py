@@ -152,5 +152,5 @@ def with_input_scaling(network: Network, mean: ArrayLike, scale: ArrayLike) -> N
 
 def as_it_came(network: Network, source: Network) -> Network:
     """Return `network` with the seed and the count of epochs of the one that it was made from."""
-    network._seed, network._epoch = source.seed, source.epoch
+    _core.set_counters(network, source.seed, source.epoch)
     return network

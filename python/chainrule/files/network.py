@@ -96,9 +96,8 @@ def load(cls: type[N], path: str | os.PathLike[str]) -> N:
             contents = read(file, header, n_bytes, metadata).contents
         else:
             contents = _read(file, header, n_bytes, metadata)
-        network = cls._restore(contents.core, contents.parameters)
-    network._seed, network._epoch = contents.seed, contents.epoch
-    return network
+        core = (*contents.core, contents.seed, contents.epoch)
+        return cls._restore(core, contents.parameters)
 
 
 def _read(

@@ -75,7 +75,7 @@ def fit(
             network.set_parameters(parameters)
             optimizer.load_state_dict(network, state)
             raise DivergenceError(network.epoch + 1, steps, layer or len(network.weights), history)
-        network._epoch += 1
+        _core.set_counters(network, network.seed, network.epoch + 1)
         history.epochs.append(network.epoch)
         history.cost.append(cost / total)
         optimizer.observe(cost / total)

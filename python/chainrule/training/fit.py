@@ -231,7 +231,8 @@ class Run:
                 self.saver.save(self)
         except BaseException as error:
             self.history._cut(len(self.history.epochs))
-            self.network._epoch = self.first_epoch + len(self.history.epochs)
+            completed = self.first_epoch + len(self.history.epochs)
+            _core.set_counters(self.network, self.network.seed, completed)
             if self.saver is not None and not isinstance(error, DivergenceError):
                 self.saver.save_at_exception(self)
             raise
@@ -273,7 +274,7 @@ class Run:
             metrics=metrics,
             validation=validation,
         )
-        network._epoch += 1
+        _core.set_counters(network, network.seed, network.epoch + 1)
         ended = outcome.ended
         if self.monitor is not None:
             self.monitor.note(self.history)

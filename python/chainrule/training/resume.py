@@ -264,7 +264,7 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
             run.optimizer._fill(state, saved.state("optimizer.", "optimizer"))
             run.optimizer._take_schedule(fit["optimizer"])
     network.set_parameters(saved.contents.parameters)
-    network._seed, network._epoch = saved.contents.seed, saved.contents.epoch
+    _core.set_counters(network, saved.contents.seed, saved.contents.epoch)
     if fit["learning_rate"] is not None:
         run.optimizer.learning_rate = fit["learning_rate"]
     position = _core.Position(fit["steps"], fit["samples"], fit["cost"], fit["weight"])
