@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from chainrule.training.history import History
     from chainrule.training.regularization import Rates
 
-    Callback = Callable[["Network", History], bool | None] | OnEpochEnd | OnBatchEnd
+    Callback = (
+        Callable[["Network", History], bool | None] | OnEpochEnd["Network"] | OnBatchEnd["Network"]
+    )
     ClassWeights = str | Mapping[int, float] | Sequence[float] | NDArray[Any]
     Initializer = Callable[[int, int, int], ArrayLike]
     Pullback = Callable[[ArrayLike], tuple[Gradients, NDArray[Any]]]

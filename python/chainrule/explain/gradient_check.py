@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule.network import Network
 
 # Steps relative to max(1, |w|). With ε = 2e-16 the first has a rounding error of about ε C/h =
 # 1e-12 C and a truncation error of h⁴ C⁗'/30, far below 1e-7 of a gradient worth checking. The
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 STEPS = (1e-4, 1e-5, 1e-6)
 
 
-def check_gradients(network: Network, x: ArrayLike, y: ArrayLike) -> float:
+def check_gradients(network: _core.Network, x: ArrayLike, y: ArrayLike) -> float:
     """Return ‖g - ĝ‖₂ / (‖g‖₂ + ‖ĝ‖₂); see ``Network.check_gradients``."""
     x = real_array(x, "x").astype(np.float64)
     y = real_array(y, "y")

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, FUSED, LOSSES
+from chainrule.explain.quantities import Quantities
 from chainrule.files.safetensors import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
-
-    from chainrule.explain.trace import Trace
 
 SCRIPTS = (
     "arithmetic.js",
@@ -43,7 +42,7 @@ ENDS, STRONGEST = 3, 16
 
 
 def to_html(
-    trace: Trace,
+    trace: Quantities,
     path: str | os.PathLike[str],
     *,
     title: str | None = None,
@@ -90,7 +89,7 @@ def to_html(
     return name
 
 
-def _formulas(trace: Trace) -> dict[str, Any]:
+def _formulas(trace: Quantities) -> dict[str, Any]:
     """Return the formulas of this network in print."""
     return {
         "g": [ACTIVATIONS[name][0] for name in trace.activations],
@@ -101,11 +100,11 @@ def _formulas(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _whole(trace: Trace) -> dict[str, Any]:
+def _whole(trace: Quantities) -> dict[str, Any]:
     return {"parameters": _encoded(_flat(trace.weights, trace.biases))}
 
 
-def _excerpt(trace: Trace, sizes: Sequence[int], n: int) -> dict[str, Any]:
+def _excerpt(trace: Quantities, sizes: Sequence[int], n: int) -> dict[str, Any]:
     """Return the numbers of n samples, and the weights between the neurons of `_kept`."""
     quantities = {
         "a": trace.a[1:],

@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targets_of, through
 from chainrule.explain.lines import STYLE, mathematics
+from chainrule.explain.quantities import Quantities
 from chainrule.inputs.arrays import as_batch
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule.network import Network
-
-    Arrays = tuple[NDArray[Any], ...]
+    from chainrule import _core
 
 # Rows and columns at either end of an array that are printed before an ellipsis stands for the
 # rest, and the length up to which nothing is left out.
@@ -42,7 +41,7 @@ class Quantity:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trace:
+class Trace(Quantities):
     """Every quantity of one pass forward and back, in the symbols of the mathematics.
 
     Index i of a tuple with L entries belongs to layer l = i + 1. For n samples the arrays of a,
@@ -71,20 +70,6 @@ class Trace:
     weights, biases : tuple of L arrays
         Copies of W^l and b^l; no b for a network without biases.
     """
-
-    a: Arrays
-    z: Arrays
-    g_prime: Arrays
-    delta: Arrays
-    grad_weights: Arrays
-    grad_biases: Arrays
-    cost: float
-    y: NDArray[Any]
-    dC_da: Arrays
-    weights: Arrays
-    biases: Arrays
-    activations: tuple[str, ...]
-    loss: str
 
     def __repr__(self) -> str:
         return f"Trace(cost={self.cost:.9g}, layers={len(self.z)}); print it to see all of it"
@@ -238,7 +223,7 @@ def _cell(value: Any, largest: Any) -> str:
     return f'<td style="background: rgba({colour}, {strength:.2f})">{float(value) + 0.0:.4g}</td>'
 
 
-def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
+def trace(network: _core.Network, x: ArrayLike, y: ArrayLike) -> Trace:
     """Record one pass of `network`; see ``Network.trace``."""
     # NumPy refuses to resize an array that a weak reference names: as in the core, the conversion
     # of one argument cannot change the other.

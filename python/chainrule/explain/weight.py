@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule.network import Network
+    from chainrule import _core
+
 
 # Terms of a sum that are printed before an ellipsis stands for the rest.
 TERMS = 8
@@ -219,7 +220,7 @@ class Explanation(NeuronError):  # noqa: N818 - the error of back-propagation, n
 
 
 def explain(
-    network: Network,
+    network: _core.Network,
     x: ArrayLike,
     y: ArrayLike,
     layer: int,

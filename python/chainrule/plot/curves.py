@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
-
-    from chainrule.training.history import History
 
 # Title and label of the y axis, where the name alone does not say it.
 LABELS = {
@@ -41,8 +39,23 @@ class _Curve(NamedTuple):
     validation: list[float]
 
 
+class Epochs(Protocol):
+    """The part of a History that is drawn."""
+
+    epochs: list[int]
+    cost: list[float]
+    metrics: dict[str, list[float]]
+    validation_cost: list[float]
+    validation_metrics: dict[str, list[float]]
+    learning_rate: list[float]
+    seconds: list[float]
+    best_epoch: int | None
+
+    def __len__(self) -> int: ...
+
+
 def learning_curves(
-    history: History,
+    history: Epochs,
     names: str | Iterable[str] | None = None,
     *,
     ax: Axes | Sequence[Axes] | None = None,
@@ -98,7 +111,7 @@ def learning_curves(
     return np.array(panels, dtype=object)
 
 
-def _curves(history: History) -> dict[str, _Curve]:
+def _curves(history: Epochs) -> dict[str, _Curve]:
     """Return everything the history holds, by name; ValueError if there is no epoch."""
     if not hasattr(history, "validation_cost"):
         raise TypeError(f"history must be what fit returned, got {type(history).__name__}")
@@ -139,7 +152,7 @@ def _panels(ax: Any, names: list[str]) -> list[Axes]:
 
 
 def _draw(
-    ax: Axes, name: str, curve: _Curve, history: History, label: str | None, color: str | None
+    ax: Axes, name: str, curve: _Curve, history: Epochs, label: str | None, color: str | None
 ) -> None:
     before = f"{label}, " if label else ""
     single = name in ("learning_rate", "seconds")

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
     from numpy.typing import NDArray
 
-    from chainrule.network import Network
+    from chainrule import _core
 
 
 def weight_images(
-    network: Network,
+    network: _core.Network,
     shape: Sequence[int] = (28, 28),
     *,
     units: Iterable[int] | None = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.explain.trace import Trace, trace
 from chainrule.inputs.arrays import as_batch
 from chainrule.inputs.numbers import count
 from chainrule.plot.canvas import (
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import FigureBase
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule.explain import Trace
-    from chainrule.network import Network
+    from chainrule import _core
 
 # The largest slope max |g'| of each activation of a hidden layer.
 STEEPEST = {
@@ -62,7 +62,7 @@ SOME = 40
 
 
 def distributions(
-    network: Network,
+    network: _core.Network,
     x: ArrayLike,
     y: ArrayLike,
     *,
@@ -107,21 +107,21 @@ def distributions(
     if not len(x):
         raise ValueError("distributions need at least one sample")
     rows = some_rows(len(x), count(max_samples, "max_samples"))
-    trace = network.trace(x[rows], y[rows])
-    layers = len(trace.z)
+    traced = trace(network, x[rows], y[rows])
+    layers = len(traced.z)
     columns = 2 if layers <= FEW else 1
     each = np.clip(0.75 * (layers + 1), 5.2, 7) if columns == 2 else np.clip(0.5 * layers, 8, 20)
     figure = figure_or_new(figure, float(each) * columns, 3.6 * 4 / columns)
     panels = grid_of_axes(figure, 4 // columns, columns).reshape(-1)
 
     activations, slopes, errors, gradients = panels
-    names = ("input", *trace.activations) if layers <= FEW else ("",) * (layers + 1)
-    _draw_values(activations, trace.a, names)
-    _draw_slopes(slopes, trace, names[1:-1])
-    _draw_sizes(errors, trace.delta, names[1:], "Errors", r"$|\delta_j|$", ORANGE)
+    names = ("input", *traced.activations) if layers <= FEW else ("",) * (layers + 1)
+    _draw_values(activations, traced.a, names)
+    _draw_slopes(slopes, traced, names[1:-1])
+    _draw_sizes(errors, traced.delta, names[1:], "Errors", r"$|\delta_j|$", ORANGE)
     _draw_sizes(
         gradients,
-        trace.grad_weights,
+        traced.grad_weights,
         names[1:],
         "Gradients",
         r"$|\partial C/\partial w_{jk}|$",

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from chainrule.network import Network
+    from chainrule import _core
     from chainrule.training.history import History
 
-    EpochFunction = Callable[[Network, History], bool | None]
+# The type of the network that a callback is given: any class of networks.
+N = TypeVar("N", contravariant=True)
 
 
-class OnEpochEnd(Protocol):
+class OnEpochEnd(Protocol[N]):
     """A callback with a method that is called after every epoch."""
 
-    def on_epoch_end(self, network: Network, history: History) -> bool | None:
+    def on_epoch_end(self, network: N, history: History) -> bool | None:
         """Look at the epoch that `history` ends with; return True to end the training."""
 
 
-class OnBatchEnd(Protocol):
+class OnBatchEnd(Protocol[N]):
     """A callback with a method that is called after every step."""
 
-    def on_batch_end(self, network: Network, epoch: int, step: int, cost: float) -> bool | None:
+    def on_batch_end(self, network: N, epoch: int, step: int, cost: float) -> bool | None:
         """Look at a step; return True to end the training.
 
         Parameters
@@ -46,8 +47,8 @@ class Callbacks:
 
     def __init__(self, callbacks: Iterable[object]) -> None:
         listed = tuple(callbacks) if hasattr(callbacks, "__iter__") else (callbacks,)
-        self.after_epoch: list[EpochFunction] = []
-        self.after_step: list[Callable[[Network, int, int, float], bool | None]] = []
+        self.after_epoch: list[Callable[[Any, History], bool | None]] = []
+        self.after_step: list[Callable[[Any, int, int, float], bool | None]] = []
         for callback in listed:
             of_epoch = getattr(callback, "on_epoch_end", None)
             of_step = getattr(callback, "on_batch_end", None)
@@ -69,11 +70,11 @@ class Callbacks:
             if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict")
         ]
 
-    def epoch_ended(self, network: Network, history: History) -> bool:
+    def epoch_ended(self, network: _core.Network, history: History) -> bool:
         """Call what is called after an epoch; return whether one ends the training."""
         return any([callback(network, history) for callback in self.after_epoch])
 
-    def step_ended(self, network: Network, step: int, cost: float) -> bool:
+    def step_ended(self, network: _core.Network, step: int, cost: float) -> bool:
         """Call what is called after a step; return whether one ends the training."""
         epoch = network.epoch + 1
         return any([callback(network, epoch, step, cost) for callback in self.after_step])

@@ -10,7 +10,6 @@ from chainrule.inputs.numbers import count
 from chainrule.metrics import rises
 
 if TYPE_CHECKING:
-    from chainrule.network import Network
     from chainrule.training.history import History
 
 
@@ -79,7 +78,9 @@ class Standing(NamedTuple):
 class Monitor:
     """Follows the monitored value through one call of ``fit``."""
 
-    def __init__(self, rule: EarlyStopping, network: Network, state: _core.OptimizerState) -> None:
+    def __init__(
+        self, rule: EarlyStopping, network: _core.Network, state: _core.OptimizerState
+    ) -> None:
         self.rule, self.network, self.state = rule, network, state
         self.standing = Standing(math.inf, None, 0)
         self.snapshot: _core.Snapshot | None = None

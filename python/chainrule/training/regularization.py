@@ -7,7 +7,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from chainrule.network import Network
+    from chainrule import _core
 
 Rates: TypeAlias = "float | Sequence[float]"
 Dropout: TypeAlias = "tuple[Sequence[float], int, int, int]"
@@ -20,19 +20,21 @@ class Regularization(NamedTuple):
     rates: tuple[float, ...]  # of dropout, one a hidden layer; empty: no dropout
 
     @classmethod
-    def checked(cls, network: Network, label_smoothing: float, dropout: Rates) -> Regularization:
+    def checked(
+        cls, network: _core.Network, label_smoothing: float, dropout: Rates
+    ) -> Regularization:
         """Return both for `network`; ValueError or TypeError where one does not fit."""
         network._check_label_smoothing(label_smoothing)
         return cls(label_smoothing, dropout_rates(network, dropout))
 
-    def arguments(self, network: Network, first_sample: int) -> tuple[float, Dropout | None]:
+    def arguments(self, network: _core.Network, first_sample: int) -> tuple[float, Dropout | None]:
         """Return what the core's steps take last; so many samples of the epoch came before."""
         if not self.rates:
             return self.label_smoothing, None
         return self.label_smoothing, (self.rates, network.seed, network.epoch, first_sample)
 
 
-def dropout_rates(network: Network, dropout: Rates) -> tuple[float, ...]:
+def dropout_rates(network: _core.Network, dropout: Rates) -> tuple[float, ...]:
     """Return one rate a hidden layer, or nothing where all are 0."""
     hidden = len(network.sizes) - 2
     given: tuple[object, ...]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule.network import Network
     from chainrule.optimizers import Optimizer
     from chainrule.training.regularization import Regularization
 
@@ -54,7 +53,7 @@ class Source(ABC):
     batches: int | None
 
     def __init__(
-        self, network: Network, regularization: Regularization, threads: int | None
+        self, network: _core.Network, regularization: Regularization, threads: int | None
     ) -> None:
         self.network = network
         self.regularization = regularization
@@ -117,7 +116,7 @@ class Arrays(Source):
 
     def __init__(
         self,
-        network: Network,
+        network: _core.Network,
         data: Batch,
         batch_size: int | None,
         shuffle: bool,
@@ -186,7 +185,7 @@ class Stream(Source):
 
     def __init__(
         self,
-        network: Network,
+        network: _core.Network,
         batches: object,
         epochs: int,
         class_weight: object,
@@ -270,5 +269,7 @@ def _parts(batch: object) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
     return cast("tuple[ArrayLike, ArrayLike, ArrayLike | None]", (*batch, None)[:3])
 
 
-def _parameters(network: Network) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
+def _parameters(
+    network: _core.Network,
+) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]:
     return network.weights, network.biases
