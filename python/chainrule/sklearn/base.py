@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule.network import Network
 from chainrule.sklearn import descent, lbfgs
-from chainrule.sklearn.data import Samples, checked_weights, dense_if_small, predict
+from chainrule.sklearn.data import Samples, Task, checked_weights, dense_if_small, predict
 from chainrule.sklearn.parameters import glorot, hidden_activations, hidden_sizes
 
 if TYPE_CHECKING:
@@ -128,10 +128,19 @@ class Perceptron(BaseEstimator, ABC):
             network = self._known_network(sizes, incremental)
         else:
             network = self._new_network(sizes, activations, X.dtype, rng, drawn)
+        scale, shown = self._scales()
+        samples = samples._replace(y=self._targets(samples.y))
+        task = Task(
+            samples, validation, scale, shown, self._regularization(), self._validation_score
+        )
         if self.solver == "lbfgs":
-            lbfgs.train(self, network, samples)
+            lbfgs.train(self, network, task)
         else:
-            descent.train(self, network, samples, validation, incremental)
+            last = getattr(self, "_optimizer", None)
+            waited = getattr(self, "_no_improvement_count", 0)
+            self._optimizer, self._no_improvement_count = descent.train(
+                self, network, task, incremental, last, waited
+            )
         self.network_ = network
 
     def _split(self, samples: Samples, rng: Any) -> tuple[Samples, Samples]:
@@ -236,12 +245,6 @@ class Perceptron(BaseEstimator, ABC):
             raise AttributeError(f"{type(self).__name__} has no {name} before fit")
         return self.network_
 
-    def _stochastic(self) -> bool:
-        """Tell whether there is a partial_fit; an AttributeError says why not."""
-        if isinstance(self.solver, str) and self.solver == "lbfgs":
-            raise AttributeError("partial_fit needs a stochastic solver: lbfgs is not")
-        return True
-
     def __getstate__(self) -> dict[str, Any]:
         # A copy of an optimizer starts without state: it goes along, for partial_fit to go on.
         state = dict(super().__getstate__())
@@ -260,6 +263,13 @@ class Perceptron(BaseEstimator, ABC):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def is_stochastic(estimator: Perceptron) -> bool:
+    """Tell whether there is a partial_fit; an AttributeError says why not."""
+    if isinstance(estimator.solver, str) and estimator.solver == "lbfgs":
+        raise AttributeError("partial_fit needs a stochastic solver: lbfgs is not")
+    return True
 
 
 def _assign(views: Sequence[NDArray[Any]], values: Sequence[Any], name: str) -> None:

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import column_or_1d
 
 from chainrule import _core
-from chainrule.sklearn.base import Perceptron
+from chainrule.sklearn.base import Perceptron, is_stochastic
 from chainrule.sklearn.data import Samples, weighted_mean
 from chainrule.sklearn.labels import Labels
 from chainrule.sklearn.parameters import LOSSES, check_parameters, number, one_of
@@ -255,7 +255,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         self._fit(X, y, sample_weight)
         return self
 
-    @available_if(Perceptron._stochastic)
+    @available_if(is_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Self:
         """Train one epoch on X and y, going on from where training is.
 

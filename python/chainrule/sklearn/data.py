@@ -12,7 +12,7 @@ from chainrule import _core
 from chainrule.inputs.arrays import weight_array
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -28,6 +28,29 @@ class Samples(NamedTuple):
     x: Any
     y: NDArray[Any]
     weight: NDArray[np.float64] | None = None
+
+
+class Task(NamedTuple):
+    """What a solver is to do, beside the estimator's parameters.
+
+    Attributes
+    ----------
+    samples, validation : Samples
+        With the network's targets; those set aside for early stopping with what `score` takes.
+    scale, shown : float
+        By how much scikit-learn's gradient, and the loss it reports, exceed the network's.
+    regularization : dict
+        What smooths the targets, as arguments of the network's methods.
+    score : callable
+        From outputs and validation data to the score that early stopping looks at.
+    """
+
+    samples: Samples
+    validation: Samples | None
+    scale: float
+    shown: float
+    regularization: dict[str, Any]
+    score: Callable[[NDArray[Any], Samples], float]
 
 
 def dense_if_small(X: Any) -> Any:

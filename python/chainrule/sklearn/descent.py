@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from chainrule import _core
 from chainrule.optimizers import Optimizer
 from chainrule.sklearn import poisson
-from chainrule.sklearn.data import Batches, Samples, predict, thread_limit
+from chainrule.sklearn.data import Batches, Task, predict, thread_limit
 from chainrule.sklearn.parameters import make_optimizer
 from chainrule.training.divergence import DivergenceError
 
@@ -30,12 +30,16 @@ LEAST_RATE = 1e-6
 def train(
     estimator: Any,
     network: Network,
-    samples: Samples,
-    validation: Samples | None,
+    task: Task,
     incremental: bool,
-) -> None:
-    """Train `network`, and enter the course of it in the estimator's attributes."""
-    x, y, weight = samples = samples._replace(y=estimator._targets(samples.y))
+    last: Optimizer | None,
+    waited: int,
+) -> tuple[Optimizer, int]:
+    """Train `network`, and enter the course of it in the estimator's attributes.
+
+    Takes and returns the optimiser, and the epochs in a row without improvement.
+    """
+    x, y, weight = task.samples
     n = len(y)
     batch_size = _batch_size(estimator.batch_size, n)
     # Of one batch the order does not matter, and rows need not be gathered.
@@ -43,20 +47,18 @@ def train(
     mean_weight = 1.0 if weight is None else float(weight.cumsum()[-1]) / n
     named = not isinstance(estimator.solver, Optimizer)
     penalty = estimator.alpha / (batch_size * mean_weight) if named else 0.0
-    scale = estimator._scales()[0] if named else 1.0
+    scale = task.scale if named else 1.0
     optimizer = make_optimizer(estimator, penalty, scale)
-    if incremental and hasattr(estimator, "_optimizer"):
-        optimizer = _take_over(estimator, network, optimizer)
-    estimator._optimizer = optimizer
-
-    course = Course(estimator, network, optimizer, n, math.ceil(n / batch_size), penalty, scale)
-    course.validation = validation
+    if incremental and last is not None:
+        optimizer = _take_over(estimator, network, last, optimizer)
+    updates = math.ceil(n / batch_size)
+    course = Course(estimator, network, optimizer, task, updates, penalty, scale, waited)
     options: dict[str, Any] = {
         "epochs": 1 if incremental else estimator.max_iter,
         "optimizer": optimizer,
         "callbacks": [course, *estimator.callbacks],
     }
-    batches = Batches(network, samples, batch_size, shuffle)
+    batches = Batches(network, task.samples, batch_size, shuffle)
     try:
         if estimator.loss == "poisson":
             poisson.fit(network, batches, **options)
@@ -65,7 +67,7 @@ def train(
                 "progress": estimator.progress,
                 "threads": estimator.threads or thread_limit(),
                 "dropout": estimator.dropout,
-                **estimator._regularization(),
+                **task.regularization,
             }
             if issparse(x):
                 network.fit(batches, **options)
@@ -75,7 +77,7 @@ def train(
     except KeyboardInterrupt:
         warnings.warn("Training interrupted by user.", stacklevel=5)
     except DivergenceError as error:
-        if validation is None:
+        if task.validation is None:
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may contain large "
                 f"values and need to be preprocessed: {error}"
@@ -96,6 +98,7 @@ def train(
             )
     if course.best is not None:
         network.set_parameters(course.best)
+    return optimizer, course.waited
 
 
 class Course:
@@ -105,15 +108,16 @@ class Course:
 
     Parameters
     ----------
-    n, batches : int
-        Samples, and updates, of an epoch.
+    batches : int
+        Updates of an epoch.
     penalty : float
         λ of the penalty ½ λ Σ w² that is part of the loss.
     scale : float
         By how much the optimiser's learning rate of plain descent exceeds the estimator's.
+    waited : int
+        Epochs in a row without improvement, so far.
     """
 
-    validation: Samples | None = None
     best: NDArray[Any] | None = None
 
     def __init__(
@@ -121,14 +125,14 @@ class Course:
         estimator: Any,
         network: Network,
         optimizer: Optimizer,
-        n: int,
+        task: Task,
         batches: int,
         penalty: float,
         scale: float,
+        waited: int,
     ) -> None:
-        self.estimator, self.optimizer = estimator, optimizer
-        self.n, self.batches = n, batches
-        self.penalty, self.scale = penalty, scale
+        self.estimator, self.optimizer, self.task = estimator, optimizer, task
+        self.batches, self.penalty, self.scale, self.waited = batches, penalty, scale, waited
         self.squares = _squares(network) if penalty else 0.0
         self.epochs = 0
         self.converged = False
@@ -136,7 +140,6 @@ class Course:
         e.n_iter_ = 0
         e.t_ = getattr(e, "t_", 0)
         e.loss_curve_ = list(getattr(e, "loss_curve_", ()))
-        e._no_improvement_count = getattr(e, "_no_improvement_count", 0)
         if e.early_stopping:
             e.best_loss_ = None
             e.validation_scores_ = list(getattr(e, "validation_scores_", None) or ())
@@ -151,22 +154,22 @@ class Course:
     def __call__(self, network: Network, history: History) -> bool:
         """Take note of an epoch; return whether to stop."""
         e = self.estimator
-        loss = history.cost[-1] * e._scales()[1] + self._penalty(network)
+        loss = history.cost[-1] * self.task.shown + self._penalty(network)
         self._enter(loss)
         if e.verbose:
             print(f"Iteration {e.n_iter_}, loss = {loss:.8f}")
-        if self.validation is None:
+        if self.task.validation is None:
             improved = not loss > e.best_loss_ - e.tol
             e.best_loss_ = min(e.best_loss_, loss)
         else:
             improved = self._validate(network)
-        e._no_improvement_count = 0 if improved else e._no_improvement_count + 1
+        self.waited = 0 if improved else self.waited + 1
         if e.solver == "sgd" and e.learning_rate == "invscaling":
             self._set_rate(e.learning_rate_init * _power(e.t_ + 1, -e.power_t))
-        if e._no_improvement_count > e.n_iter_no_change:
+        if self.waited > e.n_iter_no_change:
             self.converged = self._give_up()
             if not self.converged:
-                e._no_improvement_count = 0
+                self.waited = 0
         return self.converged
 
     def diverged(self) -> None:
@@ -178,7 +181,7 @@ class Course:
         e = self.estimator
         self.epochs += 1
         e.n_iter_ += 1
-        e.t_ += self.n
+        e.t_ += len(self.task.samples.y)
         e.loss_ = loss
         e.loss_curve_.append(loss)
 
@@ -192,11 +195,11 @@ class Course:
 
     def _validate(self, network: Network) -> bool:
         """Score the validation data; return whether that is an improvement."""
-        e, validation = self.estimator, self.validation
+        e, validation = self.estimator, self.task.validation
         assert validation is not None
         outputs = predict(network, validation.x, e.threads)
         finite = bool(np.isfinite(outputs).all())
-        score = e._validation_score(outputs, validation) if finite else math.nan
+        score = self.task.score(outputs, validation) if finite else math.nan
         e.validation_scores_.append(score)
         if e.verbose:
             print(f"Validation score: {score:f}")
@@ -209,7 +212,7 @@ class Course:
     def _give_up(self) -> bool:
         """Stop, or go on with a lower rate; return whether to stop."""
         e = self.estimator
-        what = "Training loss" if self.validation is None else "Validation score"
+        what = "Training loss" if self.task.validation is None else "Validation score"
         message = (
             f"{what} did not improve more than tol={e.tol:f} for {e.n_iter_no_change} "
             "consecutive epochs."
@@ -231,12 +234,13 @@ class Course:
         self.optimizer.learning_rate = rate * self.scale
 
 
-def _take_over(estimator: Any, network: Network, optimizer: Optimizer) -> Optimizer:
-    """Return an optimiser that goes on from the estimator's last one, if it is of the same kind.
+def _take_over(
+    estimator: Any, network: Network, last: Optimizer, optimizer: Optimizer
+) -> Optimizer:
+    """Return an optimiser that goes on from the `last` one, if it is of the same kind.
 
     Its hyperparameters are today's: the penalty depends on the size of the batches.
     """
-    last: Optimizer = estimator._optimizer
     if type(last) is not type(optimizer) or not last.step:
         return optimizer
     if callable(last.learning_rate) or estimator.learning_rate in ("adaptive", "invscaling"):

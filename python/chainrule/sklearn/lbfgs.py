@@ -12,7 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from chainrule.network import Network
 from chainrule.sklearn import poisson
-from chainrule.sklearn.data import Samples, dense_parts
+from chainrule.sklearn.data import Task, dense_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from chainrule.gradients import Gradients
 
 
-def train(estimator: Any, network: Network, samples: Samples) -> None:
+def train(estimator: Any, network: Network, task: Task) -> None:
     """Minimise the cost of all samples with the penalty ½ (alpha / Σ weight) Σ w².
 
     The search runs in float64 whatever the network's dtype is: a line search compares costs
@@ -30,7 +30,7 @@ def train(estimator: Any, network: Network, samples: Samples) -> None:
     """
     if np.any(estimator.dropout):
         raise ValueError(f"dropout={estimator.dropout} needs a stochastic solver: lbfgs is not")
-    objective = Objective(estimator, network, samples)
+    objective = Objective(estimator, network, task)
     iterations = 0
 
     def report(_: NDArray[np.float64]) -> None:
@@ -73,14 +73,13 @@ def train(estimator: Any, network: Network, samples: Samples) -> None:
 class Objective:
     """The function to minimise: parameters -> cost and gradient."""
 
-    def __init__(self, estimator: Any, network: Network, samples: Samples) -> None:
+    def __init__(self, estimator: Any, network: Network, task: Task) -> None:
         self.network = Network(
             network.sizes, network.activations, network.loss, dtype=np.float64, init="zeros", seed=0
         )
-        self.samples = samples._replace(y=estimator._targets(samples.y))
-        weight = samples.weight
-        self.total = float(len(samples.y) if weight is None else weight.sum())
-        self.scale, self.shown = estimator._scales()
+        self.samples, weight = task.samples, task.samples.weight
+        self.total = float(len(task.samples.y) if weight is None else weight.sum())
+        self.scale, self.shown = task.scale, task.shown
         ones = (
             part
             for w, b in zip(self.network.weights, self.network.biases, strict=True)
@@ -88,7 +87,7 @@ class Objective:
         )
         self.penalty = np.concatenate(list(ones)) * (estimator.alpha / self.total)
         self.gradients: Callable[..., Gradients] = partial(
-            self.network.gradients, **estimator._regularization()
+            self.network.gradients, **task.regularization
         )
         if estimator.loss == "poisson":
             self.gradients = partial(poisson.gradients, self.network)

@@ -10,7 +10,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import column_or_1d
 
 from chainrule.sklearn import poisson
-from chainrule.sklearn.base import Perceptron
+from chainrule.sklearn.base import Perceptron, is_stochastic
 from chainrule.sklearn.data import Samples, r2
 from chainrule.sklearn.parameters import LOSSES, check_parameters, one_of
 
@@ -243,7 +243,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         self._fit(X, y, sample_weight)
         return self
 
-    @available_if(Perceptron._stochastic)
+    @available_if(is_stochastic)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train one epoch on X and y, going on from where training is; arguments as for fit."""
         self._fit(X, y, sample_weight, incremental=True)
