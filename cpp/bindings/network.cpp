@@ -215,6 +215,17 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
   });
 }
 
+// The claim is taken and given back around the call by C++: exceptions that arrive from elsewhere,
+// such as Ctrl-C's, arrive between two bytecodes, of which there are none outside of the call.
+py::object fit_alone(PyNetwork& handle, const py::object& function, const py::args& args,
+                     const py::kwargs& kwargs) {
+  const Gate::Fit claim(handle.gate);
+  auto result = py::reinterpret_steal<py::object>(
+      or_stay([&] { return PyObject_Call(function.ptr(), args.ptr(), kwargs.ptr()); }));
+  if (!result) throw py::error_already_set();
+  return result;
+}
+
 }  // namespace
 
 void bind_network(py::module_& module) {
@@ -277,11 +288,8 @@ Raises
 TypeError, ValueError
     v is not a vector of n_parameters real numbers; nothing has changed then.
 )")
-      .def(
-          "_begin_fit", [](PyNetwork& self) { return self.gate.begin_fit(); },
-          "Claim the network for one fit; False where one is running.")
-      .def(
-          "_end_fit", [](PyNetwork& self) { self.gate.end_fit(); }, "Give the claim back.")
+      .def("_fit_alone", &fit_alone, py::arg("function"),
+           "Return function(*args, **kwargs), the one fit of this network while it runs.")
       .def(
           "_nonfinite_layer",
           [](PyNetwork& self) {

@@ -287,36 +287,30 @@ class Network(_core.Network):
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last completed step.
         """
-        # Bound beforehand: the claim can be given back where there is no memory left.
-        end_fit = self._end_fit
-        if not self._begin_fit():
-            raise RuntimeError("fit is already running on this network, in a callback or thread")
-        try:
-            return _fit.fit(
-                self,
-                X,
-                Y,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                shuffle=shuffle,
-                sample_weight=sample_weight,
-                class_weight=class_weight,
-                label_smoothing=label_smoothing,
-                dropout=dropout,
-                validation_data=validation_data,
-                validation_split=validation_split,
-                metrics=metrics,
-                early_stopping=early_stopping,
-                callbacks=callbacks,
-                checkpoint=checkpoint,
-                resume=resume,
-                progress=progress,
-                threads=threads,
-            )
-        finally:
-            end_fit()
+        return self._fit_alone(
+            _fit.fit,
+            self,
+            X,
+            Y,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            dropout=dropout,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            metrics=metrics,
+            early_stopping=early_stopping,
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+            threads=threads,
+        )
 
     def train_step(
         self,
