@@ -230,10 +230,9 @@ py::object fit_alone(PyNetwork& handle, const py::object& function, const py::ar
 
 void bind_network(py::module_& module) {
   py::class_<PyNetwork> network(module, "Network", predict_methods<PyNetwork>());
+  def_init(network, &make_network, py::arg("sizes"), py::arg("activations"), py::arg("loss"),
+           py::arg("dtype"), py::arg("bias"));
   network
-      .def("__init__", init(&make_network), py::detail::is_new_style_constructor(),
-           py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("dtype"),
-           py::arg("bias"))
       .def_property_readonly(
           "sizes", [](PyNetwork& self) { return sizes_of(self); },
           "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
@@ -305,10 +304,9 @@ TypeError, ValueError
 }
 
 void bind_predictor(py::module_& module) {
-  py::class_<PyPredictor>(module, "Predictor", predict_methods<PyPredictor>())
-      .def("__init__", init(&make_predictor), py::detail::is_new_style_constructor(),
-           py::arg("network"))
-      .def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
+  py::class_<PyPredictor> predictor(module, "Predictor", predict_methods<PyPredictor>());
+  def_init(predictor, &make_predictor, py::arg("network"));
+  predictor.def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
       .def_property_readonly("activations", [](PyPredictor& self) { return activations_of(self); })
       .def_property_readonly("dtype", [](PyPredictor& self) { return dtype_of(self); })
       .def_property_readonly("has_bias", [](PyPredictor& self) { return self.layout().has_bias; })

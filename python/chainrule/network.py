@@ -140,10 +140,19 @@ class Network(_core.Network):
         activations = _tuple("activations", activations)
         if not all(isinstance(name, str) for name in (*activations, loss)):
             raise TypeError(f"activations and loss must be names, got {activations} and {loss!r}")
-        super().__init__(sizes, activations, loss, _dtype_name(dtype), bool(bias))
-        self._seed = _checked_seed(seed)
+        core = (sizes, activations, loss, _dtype_name(dtype), bool(bias))
+        seed = _checked_seed(seed)
+        if callable(init):
+            # It may fail: until here __init__ may be called again.
+            parameters = _drawn(_core.Network(*core), init)
+            super().__init__(*core)
+            self.set_parameters(parameters)
+        else:
+            schemes = _schemes(init, activations)
+            super().__init__(*core)
+            self._initialize(schemes, seed)
+        self._seed = seed
         self._epoch = 0
-        self._draw(init)
 
     # That ``train_step`` has left units out of.
     _dropout_samples = 0
@@ -617,29 +626,31 @@ class Network(_core.Network):
         network.set_parameters(parameters)
         return network
 
-    def _draw(self, init: str | Initializer) -> None:
-        if callable(init):
-            for layer, w in enumerate(self.weights, start=1):
-                n_out, n_in = w.shape
-                drawn = real_array(init(n_out, n_in, layer), f"init of layer {layer}")
-                if drawn.shape != w.shape:
-                    raise ValueError(
-                        f"init of layer {layer} must return shape {w.shape}, got {drawn.shape}"
-                    )
-                with np.errstate(all="ignore"):
-                    w[...] = drawn
-                if not np.isfinite(w).all():
-                    raise ValueError(f"init of layer {layer} returned numbers that are not finite")
-            return
-        if init != "auto" and init not in _core.INITIALIZERS:
+
+def _drawn(network: _core.Network, init: Initializer) -> NDArray[Any]:
+    """Return all parameters of `network`, a new one, with the weights that `init` returns."""
+    for layer, w in enumerate(network.weights, start=1):
+        n_out, n_in = w.shape
+        drawn = real_array(init(n_out, n_in, layer), f"init of layer {layer}")
+        if drawn.shape != w.shape:
             raise ValueError(
-                f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
-                f"got {init!r}"
+                f"init of layer {layer} must return shape {w.shape}, got {drawn.shape}"
             )
-        schemes = [
-            AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in self.activations
-        ]
-        self._initialize(schemes, self._seed)
+        with np.errstate(all="ignore"):
+            w[...] = drawn
+        if not np.isfinite(w).all():
+            raise ValueError(f"init of layer {layer} returned numbers that are not finite")
+    return network.get_parameters()
+
+
+def _schemes(init: str, activations: Iterable[str]) -> list[str]:
+    """Return the name of each layer's initializer."""
+    if init != "auto" and init not in _core.INITIALIZERS:
+        raise ValueError(
+            f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
+            f"got {init!r}"
+        )
+    return [AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in activations]
 
 
 def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:
