@@ -394,14 +394,6 @@ def test_a_predictor_has_no_attributes_to_set(rng, name):
 
 
 @pytest.mark.bits
-def test_a_second_init_of_a_predictor_changes_nothing(rng):
-    net, x = random_network(rng, [5, 7, 3]), rng.normal(size=(4, 5))
-    serve = net.freeze()
-    serve.__init__(random_network(rng, [5, 7, 3]))
-    assert_same_bits(serve(x), net.predict(x))
-
-
-@pytest.mark.bits
 def test_a_subclass_of_a_predictor_is_pickled_as_itself(rng):
     net, x = random_network(rng, [5, 7, 3]), rng.normal(size=(4, 5))
     serve = pickle.loads(pickle.dumps(Serve(net)))

@@ -188,10 +188,9 @@ py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) 
 }  // namespace
 
 void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
-  py::class_<Tape>(module, "Tape", py::is_final(), holds_network<Tape>())
-      .def("__init__", init(&make_tape), py::detail::is_new_style_constructor(), py::arg("network"),
-           py::arg("x"))
-      .def("pullback", &pullback, py::arg("dC_da"));
+  py::class_<Tape> tape(module, "Tape", py::is_final(), holds_network<Tape>());
+  def_init(tape, &make_tape, py::arg("network"), py::arg("x"));
+  tape.def("pullback", &pullback, py::arg("dC_da"));
   network
       .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
            py::kw_only(), py::arg("label_smoothing") = 0.0,

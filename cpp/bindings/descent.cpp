@@ -288,14 +288,13 @@ std::unique_ptr<Position> make_position(std::size_t steps, std::size_t samples, 
 }  // namespace
 
 void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
-  py::class_<Position>(module, "Position", py::is_final(),
-                       py::custom_type_setup([](PyHeapTypeObject* heap_type) {
-                         heap_type->ht_type.tp_new = &new_instance;
-                       }))
-      .def("__init__", init(&make_position), py::detail::is_new_style_constructor(),
-           py::arg("steps") = 0, py::arg("samples") = 0, py::arg("cost") = 0.0,
-           py::arg("weight") = 0.0)
-      .def_readonly("steps", &Position::steps, "Steps done in the epoch.")
+  py::class_<Position> position(module, "Position", py::is_final(),
+                                py::custom_type_setup([](PyHeapTypeObject* heap_type) {
+                                  heap_type->ht_type.tp_new = &new_instance;
+                                }));
+  def_init(position, &make_position, py::arg("steps") = 0, py::arg("samples") = 0,
+           py::arg("cost") = 0.0, py::arg("weight") = 0.0);
+  position.def_readonly("steps", &Position::steps, "Steps done in the epoch.")
       .def_readonly("samples", &Position::samples, "Samples of these steps.")
       .def_readonly("cost", &Position::cost, "Σ of the batches' costs, each times its weight.")
       .def_readonly("weight", &Position::weight, "Σ of the batches' weights.")

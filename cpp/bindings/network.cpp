@@ -223,14 +223,24 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
   });
 }
 
+// The claim is taken and given back around the call by C++: exceptions that arrive from elsewhere,
+// such as Ctrl-C's, arrive between two bytecodes, of which there are none outside of the call.
+py::object fit_alone(PyNetwork& handle, const py::object& function, const py::args& args,
+                     const py::kwargs& kwargs) {
+  const Gate::Fit claim(handle.gate);
+  auto result = py::reinterpret_steal<py::object>(
+      or_stay([&] { return PyObject_Call(function.ptr(), args.ptr(), kwargs.ptr()); }));
+  if (!result) throw py::error_already_set();
+  return result;
+}
+
 }  // namespace
 
 void bind_network(py::module_& module) {
   py::class_<PyNetwork> network(module, "Network", predict_methods<PyNetwork>());
+  def_init(network, &make_network, py::arg("sizes"), py::arg("activations"), py::arg("loss"),
+           py::arg("dtype"), py::arg("bias"), py::arg("seed") = 0, py::arg("epoch") = 0);
   network
-      .def("__init__", init(&make_network), py::detail::is_new_style_constructor(),
-           py::arg("sizes"), py::arg("activations"), py::arg("loss"), py::arg("dtype"),
-           py::arg("bias"), py::arg("seed") = 0, py::arg("epoch") = 0)
       .def_property_readonly(
           "sizes", [](PyNetwork& self) { return sizes_of(self); },
           "Width of the input, then of every layer: (n_0, n_1, ..., n_L).")
@@ -297,11 +307,8 @@ Raises
 TypeError, ValueError
     v is not a vector of n_parameters real numbers; nothing has changed then.
 )")
-      .def(
-          "_begin_fit", [](PyNetwork& self) { return self.gate.begin_fit(); },
-          "Claim the network for one fit; False where one is running.")
-      .def(
-          "_end_fit", [](PyNetwork& self) { self.gate.end_fit(); }, "Give the claim back.")
+      .def("_fit_alone", &fit_alone, py::arg("function"),
+           "Return function(*args, **kwargs), the one fit of this network while it runs.")
       .def(
           "_nonfinite_layer",
           [](PyNetwork& self) {
@@ -319,10 +326,9 @@ TypeError, ValueError
 }
 
 void bind_predictor(py::module_& module) {
-  py::class_<PyPredictor>(module, "Predictor", predict_methods<PyPredictor>())
-      .def("__init__", init(&make_predictor), py::detail::is_new_style_constructor(),
-           py::arg("network"))
-      .def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
+  py::class_<PyPredictor> predictor(module, "Predictor", predict_methods<PyPredictor>());
+  def_init(predictor, &make_predictor, py::arg("network"));
+  predictor.def_property_readonly("sizes", [](PyPredictor& self) { return sizes_of(self); })
       .def_property_readonly("activations", [](PyPredictor& self) { return activations_of(self); })
       .def_property_readonly("dtype", [](PyPredictor& self) { return dtype_of(self); })
       .def_property_readonly("has_bias", [](PyPredictor& self) { return self.layout().has_bias; })

@@ -207,10 +207,10 @@ void restore(Snapshot& snapshot) {
 }  // namespace
 
 void bind_optimizer_state(py::module_& module) {
-  py::class_<OptimizerState>(module, "OptimizerState", py::is_final(),
-                             holds_network<OptimizerState>())
-      .def("__init__", init(&make_state), py::detail::is_new_style_constructor(),
-           py::arg("network"), py::arg("rule"), py::arg("hyperparameters"))
+  py::class_<OptimizerState> state(module, "OptimizerState", py::is_final(),
+                                   holds_network<OptimizerState>());
+  def_init(state, &make_state, py::arg("network"), py::arg("rule"), py::arg("hyperparameters"));
+  state
       .def_property_readonly("step",
                              [](OptimizerState& self) {
                                return self.handle->visit(
@@ -226,10 +226,9 @@ void bind_optimizer_state(py::module_& module) {
           "Counts, and one flat vector a buffer, in get_parameters' order.")
       .def("set", &set_state, py::arg("step"), py::arg("vectors"), py::arg("beta1_power") = 1.0,
            py::arg("beta2_power") = 1.0, "Take over what get() gave; nothing changes on an error.");
-  py::class_<Snapshot>(module, "Snapshot", py::is_final(), holds_network<Snapshot>())
-      .def("__init__", init(&make_snapshot), py::detail::is_new_style_constructor(),
-           py::arg("network"), py::arg("optimizer"))
-      .def("get", &get_snapshot, "(the parameters as one vector, the optimiser's state).")
+  py::class_<Snapshot> snapshot(module, "Snapshot", py::is_final(), holds_network<Snapshot>());
+  def_init(snapshot, &make_snapshot, py::arg("network"), py::arg("optimizer"));
+  snapshot.def("get", &get_snapshot, "(the parameters as one vector, the optimiser's state).")
       .def("retake", &retake, "Take over what the network and the optimiser are now.")
       .def("restore", &restore, "Give both back what they were.");
 }

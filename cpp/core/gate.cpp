@@ -56,9 +56,16 @@ void Gate::Trainer::let_readers_pass() {
   begin();
 }
 
-bool Gate::begin_fit() {
-  forget_other_process();
-  return !fitting_.exchange(true);
+Gate::Fit::Fit(Gate& gate) : gate_(gate) {
+  gate_.forget_other_process();
+  if (gate_.fitting_.exchange(true))
+    throw std::runtime_error("fit is already running on this network, in a callback or thread");
+  generation_ = gate_.generation_;
+}
+
+// Where a fit goes on in the child of a fork, the claim that is held there is another fit's.
+Gate::Fit::~Fit() {
+  if (generation_ == gate_.generation_) gate_.fitting_ = false;
 }
 
 void Gate::start_anew() {

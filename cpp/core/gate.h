@@ -47,6 +47,20 @@ class Gate {
     bool locked_ = false;
   };
 
+  // The claim of one fit, for as long as it lives. Throws std::runtime_error while another one
+  // holds it. The child of a fork starts without claims, those of the fork's callers included.
+  class Fit {
+   public:
+    explicit Fit(Gate& gate);
+    ~Fit();
+    Fit(const Fit&) = delete;
+    Fit& operator=(const Fit&) = delete;
+
+   private:
+    Gate& gate_;
+    unsigned generation_;
+  };
+
   // True while a thread trains.
   bool training() {
     forget_other_process();
@@ -55,10 +69,6 @@ class Gate {
 
   // Rises whenever the parameters may have changed.
   std::uint64_t version() const { return version_.load(); }
-
-  // One fit at a time: false where one is running.
-  bool begin_fit();
-  void end_fit() { fitting_ = false; }
 
  private:
   // The child of a fork inherits locks whose owners it does not have: it starts with new ones.

@@ -1,10 +1,13 @@
 """The C++ engine. Users import :mod:`chainrule`; this module is its private lower half."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, ParamSpec, TypeVar, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 __version__: str
 
@@ -126,8 +129,7 @@ class Network:
         first_row: int = 0,
     ) -> None: ...
     def _nonfinite_layer(self) -> int: ...
-    def _begin_fit(self) -> bool: ...
-    def _end_fit(self) -> None: ...
+    def _fit_alone(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
 
 def set_counters(network: Network, seed: int, epoch: int) -> None: ...
 

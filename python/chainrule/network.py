@@ -142,9 +142,17 @@ class Network(_core.Network):
         activations = _tuple("activations", activations)
         if not all(isinstance(name, str) for name in (*activations, loss)):
             raise TypeError(f"activations and loss must be names, got {activations} and {loss!r}")
-        name = _dtype_name(dtype)
-        super().__init__(sizes, activations, loss, name, bool(bias), _checked_seed(seed))
-        self._draw(init)
+        seed = _checked_seed(seed)
+        core = (sizes, activations, loss, _dtype_name(dtype), bool(bias), seed)
+        if callable(init):
+            # It may fail: until here __init__ may be called again.
+            parameters = _drawn(_core.Network(*core), init)
+            super().__init__(*core)
+            self.set_parameters(parameters)
+        else:
+            schemes = _schemes(init, activations)
+            super().__init__(*core)
+            self._initialize(schemes, seed)
 
     # That ``train_step`` has left units out of.
     _dropout_samples = 0
@@ -278,36 +286,30 @@ class Network(_core.Network):
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last completed step.
         """
-        # Bound beforehand: the claim can be given back where there is no memory left.
-        end_fit = self._end_fit
-        if not self._begin_fit():
-            raise RuntimeError("fit is already running on this network, in a callback or thread")
-        try:
-            return _fit.fit(
-                self,
-                X,
-                Y,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                shuffle=shuffle,
-                sample_weight=sample_weight,
-                class_weight=class_weight,
-                label_smoothing=label_smoothing,
-                dropout=dropout,
-                validation_data=validation_data,
-                validation_split=validation_split,
-                metrics=metrics,
-                early_stopping=early_stopping,
-                callbacks=callbacks,
-                checkpoint=checkpoint,
-                resume=resume,
-                progress=progress,
-                threads=threads,
-            )
-        finally:
-            end_fit()
+        return self._fit_alone(
+            _fit.fit,
+            self,
+            X,
+            Y,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            shuffle=shuffle,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            label_smoothing=label_smoothing,
+            dropout=dropout,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            metrics=metrics,
+            early_stopping=early_stopping,
+            callbacks=callbacks,
+            checkpoint=checkpoint,
+            resume=resume,
+            progress=progress,
+            threads=threads,
+        )
 
     def train_step(
         self,
@@ -621,29 +623,31 @@ class Network(_core.Network):
         network.set_parameters(parameters)
         return network
 
-    def _draw(self, init: str | Initializer) -> None:
-        if callable(init):
-            for layer, w in enumerate(self.weights, start=1):
-                n_out, n_in = w.shape
-                drawn = real_array(init(n_out, n_in, layer), f"init of layer {layer}")
-                if drawn.shape != w.shape:
-                    raise ValueError(
-                        f"init of layer {layer} must return shape {w.shape}, got {drawn.shape}"
-                    )
-                with np.errstate(all="ignore"):
-                    w[...] = drawn
-                if not np.isfinite(w).all():
-                    raise ValueError(f"init of layer {layer} returned numbers that are not finite")
-            return
-        if init != "auto" and init not in _core.INITIALIZERS:
+
+def _drawn(network: _core.Network, init: Initializer) -> NDArray[Any]:
+    """Return all parameters of `network`, a new one, with the weights that `init` returns."""
+    for layer, w in enumerate(network.weights, start=1):
+        n_out, n_in = w.shape
+        drawn = real_array(init(n_out, n_in, layer), f"init of layer {layer}")
+        if drawn.shape != w.shape:
             raise ValueError(
-                f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
-                f"got {init!r}"
+                f"init of layer {layer} must return shape {w.shape}, got {drawn.shape}"
             )
-        schemes = [
-            AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in self.activations
-        ]
-        self._initialize(schemes, self.seed)
+        with np.errstate(all="ignore"):
+            w[...] = drawn
+        if not np.isfinite(w).all():
+            raise ValueError(f"init of layer {layer} returned numbers that are not finite")
+    return network.get_parameters()
+
+
+def _schemes(init: str, activations: Iterable[str]) -> list[str]:
+    """Return the name of each layer's initializer."""
+    if init != "auto" and init not in _core.INITIALIZERS:
+        raise ValueError(
+            f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
+            f"got {init!r}"
+        )
+    return [AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in activations]
 
 
 def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:

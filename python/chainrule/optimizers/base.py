@@ -68,11 +68,11 @@ class Optimizer(ABC):
         clip_value: float | None,
         clip_norm: float | None,
     ) -> None:
-        self.learning_rate = learning_rate
-        self.l1 = nonnegative(l1, "l1")
+        self.l1 = nonnegative(l1, "l1")  # fixed: an __init__ called again ends here
         self.l2 = nonnegative(l2, "l2")
         self.clip_value = None if clip_value is None else positive(clip_value, "clip_value")
         self.clip_norm = None if clip_norm is None else positive(clip_norm, "clip_norm")
+        self.learning_rate = learning_rate
         self._forget()
 
     @property
