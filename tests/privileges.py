@@ -33,3 +33,31 @@ def unprivileged_folder() -> Iterator[Path]:
             os.seteuid(0)
         folder.chmod(0o700)
         shutil.rmtree(folder)
+
+
+@contextmanager
+def user(uid: int, group: int, *groups: int) -> Iterator[None]:
+    """Until the end of the block, be another user in these groups. Skips where one is not root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    before = os.getegid(), os.getgroups()
+    try:
+        os.setgroups(groups)
+        os.setegid(group)
+        os.seteuid(uid)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(before[0])
+        os.setgroups(before[1])
+
+
+@contextmanager
+def shared_folder() -> Iterator[Path]:
+    """A new folder in which every user may replace every file."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        folder.chmod(0o777)
+        yield folder
+    finally:
+        shutil.rmtree(folder)

@@ -359,11 +359,11 @@ def test_a_private_file_is_private_at_every_moment(path, new, monkeypatch):
 
         return watch
 
-    for name in ("chmod", "fsync", "replace"):
+    for name in ("fchown", "fchmod", "fsync", "replace"):
         monkeypatch.setattr(os, name, watched(getattr(os, name)))
     with umask(0):
         new.save(path)
-    assert seen == [0o600] * 3
+    assert seen == [0o600] * 4
 
 
 def test_a_folder_without_write_permission_is_named_and_keeps_its_file(old, new):

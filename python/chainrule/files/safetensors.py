@@ -11,7 +11,6 @@ by SIGBUS where another one shortens a file that it reads, by SIGABRT where memo
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import math
@@ -21,6 +20,8 @@ from reprlib import repr as short
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+
+from chainrule.files.target import find, keep_access
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -47,12 +48,22 @@ def reading(path: Path, what: str) -> Iterator[BinaryIO]:
     """Open `path`; a ValueError of what is done with it says that it does not hold `what`."""
     path = os.fsdecode(path)
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for its writer
-            raise ValueError("it is not a regular file")
-        with open(path, "rb") as file:
+        _check_regular(os.stat(path))  # before it is opened: that may act on a device
+        with open(path, "rb", opener=_without_waiting) as file:
+            _check_regular(os.fstat(file.fileno()))
             yield file
     except (RecursionError, ValueError) as error:  # the former from deeply nested JSON
         raise ValueError(f"{path!r} does not hold {what}: {error}") from error
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a regular file")
+
+
+def _without_waiting(name: str, flags: int) -> int:
+    """Open a file; a pipe that has just taken its place does not wait for a writer."""
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
@@ -151,30 +162,27 @@ def _begin(entry: Any) -> int:
 def replace_file(path: str, *contents: bytes | memoryview) -> None:
     """Write a file so that at any moment, power cuts included, it is whole: the old or the new.
 
-    The new file has the permissions of the one it replaces. A symbolic link stays one.
+    The new file keeps the access to the one it replaces, see ``chainrule.files.target``. A symbolic
+    link stays one; other hard links keep the old contents.
     """
-    try:
-        old = os.stat(path)
-    except FileNotFoundError:
-        old = None
-    if old and not stat.S_ISREG(old.st_mode):
-        raise FileExistsError(errno.EEXIST, "Exists, and is not a regular file", path)
+    target = find(path)
+    temporary = target.temporary()
+    old, mode = target.old, 0
 
     def create(name: str, flags: int) -> int:
         # Not even the empty file is open to more readers than the old one.
-        return os.open(name, flags, stat.S_IMODE(old.st_mode) if old else 0o666)
+        return os.open(name, flags, 0o600 if old else 0o666)
 
-    target = os.path.realpath(path)
-    folder = os.path.dirname(target)
-    temporary = os.path.join(folder, f".chainrule-{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb", opener=create) as file:
-            if old:
-                os.chmod(temporary, stat.S_IMODE(old.st_mode))  # what the umask took away
+            if old and os.name == "posix":
+                mode = keep_access(file.fileno(), target)
             file.writelines(contents)
             file.flush()
+            if mode & 0o7000:
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        os.replace(temporary, target.path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
@@ -184,7 +192,7 @@ def replace_file(path: str, *contents: bytes | memoryview) -> None:
     if os.name == "posix":  # elsewhere a folder cannot be opened, and need not be
         # The new file is in place and whole: where its folder cannot be synced, that is no failure.
         with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY)
+            handle = os.open(target.folder, os.O_RDONLY)
             try:
                 os.fsync(handle)
             finally:
