@@ -584,10 +584,17 @@ class Network(_core.Network):
         Nothing removes it, since it could be another process's, still being written; delete it
         when none is saving there.
 
+        A file that is replaced hands on owner, group, mode, POSIX ACL and ``user.*`` attributes, as
+        far as this process may set them. Where the owner cannot be kept, the new file belongs to
+        the saver. Where the group cannot be kept, group and others have the permissions that both
+        had, and the ACL goes; where the ACL alone cannot be kept, only the owner has any. So nobody
+        gains a permission. A symbolic link stays one; other hard links keep the old contents.
+
         Raises
         ------
-        OSError
-            If the file cannot be written; what was there before is untouched.
+        OSError, ValueError
+            If the file cannot be written, or `path` is a folder, pipe or device, or no path at all;
+            what was there before is untouched.
         """
         from chainrule.files.network import save
 
