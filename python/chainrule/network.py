@@ -258,8 +258,10 @@ class Network(_core.Network):
             Go on from the checkpoint if there is one: the result has the bits of a run that was
             never interrupted, also where that was within an epoch. `epochs` counts from the start
             of the first run. Data and settings must be the same (ValueError otherwise), threads
-            need not. The network takes over weights, seed and epoch counter. A stream is asked
-            for all batches of the epoch again, and those done before are skipped.
+            need not. All samples, targets and weights are compared, by a SHA-256. The network takes
+            over weights, seed and epoch counter. A stream is asked for all batches of the epoch
+            again, and those done before are skipped; they must be the same (their SHA-256 is
+            compared), those after them cannot be checked.
         progress : bool, default False
             Show a bar on stderr (``pip install "chainrule[progress]"``); a line an epoch without
             tqdm, or where stderr is no terminal.
@@ -280,8 +282,8 @@ class Network(_core.Network):
             If the training leaves the finite numbers; weights and optimiser state are then
             those at the epoch's start.
         OSError
-            If a checkpoint cannot be written; the one before is whole, the network keeps what it
-            has learnt.
+            If a checkpoint cannot be written: before training where its path does not allow it;
+            later, the one before is whole, and the network keeps what it has learnt.
         RuntimeError
             If ``fit`` is already running on this network.
         KeyboardInterrupt
