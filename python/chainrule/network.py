@@ -606,9 +606,9 @@ class Network(_core.Network):
         OSError
             If there is no such file, or it cannot be read.
         """
-        from chainrule.files.network import load
+        from chainrule.files.open import load
 
-        return load(cls, path)
+        return load(path, cls._restore)
 
     def __reduce__(self) -> tuple[Any, ...]:
         architecture = (self.sizes, self.activations, self.loss, self.dtype.name, self.has_bias)

@@ -12,7 +12,7 @@ import math
 import os
 from itertools import pairwise
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.network import Network
-
-N = TypeVar("N", bound="Network")
+    from chainrule import _core
 
 FORMAT = "chainrule 1"
 CHECKPOINT = "chainrule checkpoint 2"
@@ -33,7 +31,7 @@ EARLIER_CHECKPOINT = "chainrule checkpoint 1"  # for its network; runs are not r
 TYPES = ("float32", "float64")
 
 
-class Core(NamedTuple):
+class Architecture(NamedTuple):
     """The arguments of the core's constructor."""
 
     sizes: list[int]
@@ -72,53 +70,41 @@ class Core(NamedTuple):
 class Contents(NamedTuple):
     """A network as it lies in a file."""
 
-    core: Core
+    architecture: Architecture
     seed: int
     epoch: int
     parameters: NDArray[Any]
 
 
-def save(network: Network, path: str | os.PathLike[str]) -> None:
+def save(network: _core.Network, path: str | os.PathLike[str]) -> None:
     """Write `network` to `path`; see ``Network.save``."""
     # One copy of all parameters: a step of another thread cannot come between two of them.
-    parameters = network.get_parameters()
-    metadata = describe(network, FORMAT, network.epoch)
-    container.write(path, metadata, core_of(network).parts(parameters))
+    contents = Contents(
+        architecture_of(network), network.seed, network.epoch, network.get_parameters()
+    )
+    container.write(
+        path, describe(contents, FORMAT), contents.architecture.parts(contents.parameters)
+    )
 
 
-def load(cls: type[N], path: str | os.PathLike[str]) -> N:
-    """Read and verify `path`; see ``Network.load``."""
-    with container.reading(path, "a network of chainrule") as file:
-        header, n_bytes = container.read_header(file)
-        metadata = container.checked_metadata(header.pop("__metadata__", None))
-        if metadata.get("format") in (CHECKPOINT, EARLIER_CHECKPOINT):
-            from chainrule.training.resume import read
-
-            contents = read(file, header, n_bytes, metadata).contents
-        else:
-            contents = _read(file, header, n_bytes, metadata)
-        core = (*contents.core, contents.seed, contents.epoch)
-        return cls._restore(core, contents.parameters)
-
-
-def _read(
-    file: Any, header: Mapping[str, Any], n_bytes: int, metadata: Mapping[str, str]
+def read(
+    file: BinaryIO, header: Mapping[str, Any], n_bytes: int, metadata: Mapping[str, str]
 ) -> Contents:
     """Return what a file that `save` wrote has after its header."""
-    core, seed, epoch = described(metadata, FORMAT)
-    if len(header) != core.n_tensors:
-        raise ValueError(f"it has {len(header)} tensors, its architecture {core.n_tensors}")
-    order = container.checked_order(header, core.entries(), n_bytes)
-    parameters = np.empty(n_bytes // np.dtype(core.dtype).itemsize, core.dtype)
-    tensors = core.parts(parameters)
+    architecture, seed, epoch = described(metadata, FORMAT)
+    if len(header) != architecture.n_tensors:
+        raise ValueError(f"it has {len(header)} tensors, its architecture {architecture.n_tensors}")
+    order = container.checked_order(header, architecture.entries(), n_bytes)
+    parameters = np.empty(n_bytes // np.dtype(architecture.dtype).itemsize, architecture.dtype)
+    tensors = architecture.parts(parameters)
     container.read_tensors(file, [tensors[name] for name in order])
     container.verify(metadata, tensors)
-    return Contents(core, seed, epoch, parameters)
+    return Contents(architecture, seed, epoch, parameters)
 
 
-def core_of(network: Network) -> Core:
+def architecture_of(network: _core.Network) -> Architecture:
     """Return the arguments that the core of `network` was made with."""
-    return Core(
+    return Architecture(
         list(network.sizes),
         list(network.activations),
         network.loss,
@@ -127,17 +113,17 @@ def core_of(network: Network) -> Core:
     )
 
 
-def describe(network: Network, format: str, epoch: int) -> dict[str, str]:
-    """Return the metadata of a file that holds `network`."""
+def describe(contents: Contents, format: str) -> dict[str, str]:
+    """Return the metadata of a file."""
     return {
         "format": format,
-        "architecture": json.dumps(core_of(network)._asdict()),
-        "seed": str(network.seed),
-        "epoch": str(epoch),
+        "architecture": json.dumps(contents.architecture._asdict()),
+        "seed": str(contents.seed),
+        "epoch": str(contents.epoch),
     }
 
 
-def described(metadata: Mapping[str, str], format: str) -> tuple[Core, int, int]:
+def described(metadata: Mapping[str, str], format: str) -> tuple[Architecture, int, int]:
     """Return architecture, seed and epoch counter from metadata of this format."""
     if metadata.get("format") != format:
         raise ValueError(f"its format is {short(metadata.get('format'))}, not {format!r}")
@@ -156,24 +142,25 @@ def _integer(metadata: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def _architecture(text: str) -> Core:
+def _architecture(text: str) -> Architecture:
     """Return the arguments of the core's constructor; their meaning is checked there."""
     found = container.parsed("architecture", text)
-    if not isinstance(found, dict) or set(found) != set(Core._fields):
-        raise ValueError(f"its architecture does not have the entries {', '.join(Core._fields)}")
-    core = Core(**found)
-    if (
-        not isinstance(core.sizes, list)
-        or len(core.sizes) < 2
-        or not all(type(n) is int and n > 0 for n in core.sizes)
-    ):
-        raise ValueError(f"its sizes are {short(core.sizes)}")
-    if not isinstance(core.activations, list) or not all(
-        isinstance(name, str) and name.isascii() for name in (*core.activations, core.loss)
-    ):
+    if not isinstance(found, dict) or set(found) != set(Architecture._fields):
         raise ValueError(
-            f"its activations are {short(core.activations)}, its loss {short(core.loss)}"
+            f"its architecture does not have the entries {', '.join(Architecture._fields)}"
         )
-    if not isinstance(core.dtype, str) or core.dtype not in TYPES or type(core.bias) is not bool:
-        raise ValueError(f"its dtype is {short(core.dtype)}, its bias {short(core.bias)}")
-    return core
+    architecture = Architecture(**found)
+    sizes, activations, loss, dtype, bias = architecture
+    if (
+        not isinstance(sizes, list)
+        or len(sizes) < 2
+        or not all(type(n) is int and n > 0 for n in sizes)
+    ):
+        raise ValueError(f"its sizes are {short(sizes)}")
+    if not isinstance(activations, list) or not all(
+        isinstance(name, str) and name.isascii() for name in (*activations, loss)
+    ):
+        raise ValueError(f"its activations are {short(activations)}, its loss {short(loss)}")
+    if not isinstance(dtype, str) or dtype not in TYPES or type(bias) is not bool:
+        raise ValueError(f"its dtype is {short(dtype)}, its bias {short(bias)}")
+    return architecture

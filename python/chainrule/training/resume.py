@@ -1,37 +1,18 @@
-"""Checkpoints of ``fit``: all that a run needs to go on as if it had never been interrupted.
-
-A checkpoint is a safetensors file (see ``chainrule.files.safetensors``), which ``Network.load``
-reads too. Beside what ``Network.save`` writes it has the tensors
-
-- ``optimizer.NAME``, shape (n_parameters,): each buffer of the optimiser's state
-- ``best.parameters`` and ``best.optimizer.NAME``: what early stopping would go back to
-- ``history.NAME``, shape (epochs,): each list of the history
-
-and the metadata ``fit``, JSON: the settings that a resumed run must share, how far the run is, also
-within the epoch, and the numbers of optimiser, early stopping and callbacks.
-"""
+"""From a run to what a checkpoint holds of it, and back."""
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chainrule import _core
-from chainrule.files import safetensors as container
-from chainrule.files.network import (
-    CHECKPOINT,
-    EARLIER_CHECKPOINT,
-    Contents,
-    core_of,
-    describe,
-    described,
-)
+from chainrule.files.network import Contents, architecture_of
+from chainrule.files.run import Saved, load, write
 from chainrule.optimizers.base import rate_at
 from chainrule.training.early_stopping import Standing
 from chainrule.training.fingerprint import BatchDigest, fingerprint, mapped_files
@@ -40,8 +21,6 @@ from chainrule.training.sources import Arrays, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from numpy.typing import NDArray
 
     from chainrule.training.checkpoint import Checkpoint
     from chainrule.training.fit import Run
@@ -81,7 +60,7 @@ class Saver:
         if not begun or place == self.saved or run.network._nonfinite_layer():
             return
         try:
-            save(self.checkpoint.path, run, self.settings)
+            write(self.checkpoint.path, saved_state(run, self.settings))
         except Exception:
             self.failed = True
             raise
@@ -99,30 +78,13 @@ class Saver:
             )
 
 
-class Saved(NamedTuple):
-    """What a checkpoint holds."""
-
-    contents: Contents
-    fit: dict[str, Any]
-    tensors: dict[str, NDArray[Any]]
-    earlier: bool  # made by a version whose fingerprints covered 64 rows
-
-    def state(self, prefix: str, key: str) -> dict[str, Any]:
-        """Return an optimiser's state from its numbers and its buffers."""
-        buffers = {
-            name.removeprefix(prefix): tensor
-            for name, tensor in self.tensors.items()
-            if name.startswith(prefix)
-        }
-        return {**self.fit[key], **buffers}
-
-
-def save(path: str, run: Run, settings: Settings) -> None:
-    """Write the state of `run` to `path`."""
+def saved_state(run: Run, settings: Settings) -> Saved:
+    """Return what the checkpoint of `run` holds."""
     at, network, history = run.at, run.network, run.history
     # One copy of all parameters: a step of another thread cannot come between two of them.
     parameters = network.get_parameters()
-    tensors = core_of(network).parts(parameters)
+    architecture = architecture_of(network)
+    tensors = architecture.parts(parameters)
     numbers, best_numbers = {}, None
     for name, value in run.optimizer.state_dict().items():
         if isinstance(value, np.ndarray):
@@ -161,89 +123,8 @@ def save(path: str, run: Run, settings: Settings) -> None:
         "optimizer": numbers,
         "best": best_numbers,
     }
-    metadata = describe(network, CHECKPOINT, run.first_epoch + at.epochs)
-    try:
-        metadata["fit"] = json.dumps(fit)
-    except (TypeError, ValueError) as error:
-        raise TypeError(
-            f"the state_dict() of a callback must be what JSON can hold: {error}"
-        ) from error
-    container.write(path, metadata, tensors)
-
-
-def load(path: str) -> Saved:
-    """Read and verify the checkpoint in `path`."""
-    with container.reading(path, "a checkpoint of fit") as file:
-        header, n_bytes = container.read_header(file)
-        metadata = container.checked_metadata(header.pop("__metadata__", None))
-        return read(file, header, n_bytes, metadata)
-
-
-def read(
-    file: BinaryIO, header: Mapping[str, Any], n_bytes: int, metadata: Mapping[str, str]
-) -> Saved:
-    """Return what a checkpoint has after its header."""
-    earlier = metadata.get("format") == EARLIER_CHECKPOINT
-    core, seed, epoch = described(metadata, EARLIER_CHECKPOINT if earlier else CHECKPOINT)
-    fit = _checked_fit(container.parsed("entry 'fit'", metadata.get("fit", "null")), earlier)
-    if len(header) < core.n_tensors:
-        raise ValueError(f"it has {len(header)} tensors, its architecture {core.n_tensors}")
-    expected = core.entries()
-    n = sum(math.prod(shape) for _, shape in expected.values())
-    for name in header.keys() - expected.keys():
-        if name == "best.parameters" or name.startswith(("optimizer.", "best.optimizer.")):
-            expected[name] = (core.dtype, [n])
-        elif name == "history.epochs":
-            expected[name] = ("int64", [fit["epochs"]])
-        elif name.startswith("history."):
-            expected[name] = ("float64", [fit["epochs"]])
-        else:
-            raise ValueError(f"it has a tensor {name!r}, which no checkpoint has")
-    order = container.checked_order(header, expected, n_bytes)
-    parameters = np.empty(n, core.dtype)
-    tensors = core.parts(parameters)
-    tensors |= {
-        name: np.empty(expected[name][1], expected[name][0])
-        for name in order
-        if name not in tensors
-    }
-    tensors = {name: tensors[name] for name in order}
-    container.read_tensors(file, tensors.values())
-    container.verify(metadata, tensors)
-    return Saved(Contents(core, seed, epoch, parameters), fit, tensors, earlier)
-
-
-def _checked_fit(found: Any, earlier: bool) -> dict[str, Any]:
-    """Return the numbers of a run, of the right types."""
-    number, numbers = (int, float), (dict,)
-    kinds: dict[str, tuple[type, ...]] = {
-        "settings": (dict,),
-        "epochs": (int,),
-        "ended": (bool,),
-        "steps": (int,),
-        "samples": (int,),
-        "cost": number,
-        "weight": number,
-        "seconds": number,
-        "learning_rate": (*number, type(None)),
-        "stream": (str, type(None)),
-        "standing": (list, type(None)),
-        "callbacks": (list,),
-        "optimizer": numbers,
-        "best": (*numbers, type(None)),
-    }
-    if earlier:
-        del kinds["stream"]
-    if not isinstance(found, dict) or found.keys() != kinds.keys():
-        raise ValueError(f"its entry 'fit' does not have the entries {', '.join(kinds)}")
-    for name, types in kinds.items():
-        if type(found[name]) not in types:
-            raise ValueError(f"its entry {name!r} is {found[name]!r}")
-    if min(found["epochs"], found["steps"], found["samples"]) < 0:
-        raise ValueError("it has a negative number of epochs, steps or samples")
-    if found["standing"] is not None and len(found["standing"]) != len(Standing._fields):
-        raise ValueError(f"its entry 'standing' is {found['standing']!r}")
-    return found
+    contents = Contents(architecture, network.seed, run.first_epoch + at.epochs, parameters)
+    return Saved(contents, fit, tensors)
 
 
 def described_data(run: Run, path: str) -> Settings:
@@ -274,9 +155,9 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
             f"with that version, go on from its weights, Network.load({path!r}), or pass "
             "resume=False to begin anew"
         )
-    core = core_of(network)
-    ours = {"network": str(core), **settings}
-    theirs = {"network": str(saved.contents.core), **fit["settings"]}
+    architecture = architecture_of(network)
+    ours = {"network": str(architecture), **settings}
+    theirs = {"network": str(saved.contents.architecture), **fit["settings"]}
     _check_settings(path, ours, theirs, fit["learning_rate"])
     history = _history(saved)
     batches = run.source.batches
