@@ -6,7 +6,10 @@ import contextlib
 import errno
 import os
 import stat
+from functools import partial
 from typing import NamedTuple
+
+from chainrule.uninterrupted import at_once
 
 ACL = "system.posix_acl_access"
 
@@ -61,14 +64,12 @@ def check_replaceable(path: str) -> None:
             path,
         )
     temporary = target.temporary()
+    made = map(os.open, (temporary,), (os.O_CREAT | os.O_EXCL | os.O_WRONLY,), (0o600,))
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        at_once(partial(next, map(os.close, made)), partial(os.unlink, temporary))
     except OSError as error:
         reason = f"No file can be made in the folder {target.folder!r}: {error.strerror}"
         raise OSError(error.errno, reason, path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
 
 
 def _is_protected(file: os.stat_result, folder: os.stat_result) -> bool:
