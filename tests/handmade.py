@@ -42,6 +42,18 @@ def sign(header: Header, data: bytes) -> None:
     metadata["sha256"] = digest.hexdigest()
 
 
+def resign(header: Header, raw: bytes) -> None:
+    """Sign the header of a checkpoint anew, over the tensors as they lie in the file."""
+    metadata = header["__metadata__"]
+    metadata.pop("sha256")
+    digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
+    tensors = {name: entry for name, entry in header.items() if name != "__metadata__"}
+    for name, entry in sorted(tensors.items(), key=lambda item: item[1]["data_offsets"]):
+        begin, end = entry["data_offsets"]
+        digest.update(name.encode() + raw[begin:end])
+    metadata["sha256"] = digest.hexdigest()
+
+
 def identity(net: cr.Network) -> tuple[str, int, bytes]:
     """All that a file has to bring back."""
     return repr(net), net.epoch, net.get_parameters().tobytes()

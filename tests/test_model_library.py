@@ -202,3 +202,59 @@ def test_it_accepts_and_refuses_the_files_that_python_does(tmp_path):
     assert 0 < sum(expected) < len(paths) / 2
     different = [p.name for p, a, b in zip(paths, verdicts, expected, strict=True) if a != b]
     assert not different
+
+
+# --- saving -----------------------------------------------------------------------------------
+
+
+def save(folder, to):
+    """Let the program save to a path, and return the process."""
+    network("gelu", "float32").save(folder / "net")
+    np.zeros(7, np.float32).tofile(folder / "x")
+    np.zeros(5, np.float32).tofile(folder / "y")
+    command = [PROGRAM, "train", folder / "net", folder / "x", folder / "y", 0, 1, to]
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_that_it_saves_to_stays_one(tmp_path, exists):
+    (tmp_path / "models").mkdir()
+    link, target = tmp_path / "link", tmp_path / "models" / "target"
+    link.symlink_to("models/target")
+    if exists:
+        target.write_bytes(b"old")
+    assert save(tmp_path, link).returncode == 0
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert target.read_bytes() == (tmp_path / "net").read_bytes()
+    assert os.listdir(target.parent) == ["target"]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_it_replaces_nothing_but_regular_files(tmp_path, make):
+    path = tmp_path / "other"
+    make(path)
+    before = os.stat(path)
+    done = save(tmp_path, path)
+    assert done.returncode == 1
+    assert f"'{path}' cannot be written: it is not a regular file" in done.stderr
+    assert os.path.samestat(os.stat(path), before)
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ("missing/net", "No such file or directory"),
+        ("net/other", "Not a directory"),
+        ("new/", "it is not the name of a file"),
+        ("x" * 256, "File name too long"),
+    ],
+    ids=["no folder", "a file as folder", "a slash", "a long name"],
+)
+def test_it_says_why_a_file_cannot_be_written(tmp_path, place, reason):
+    done = save(tmp_path, f"{tmp_path}/{place}")
+    assert done.returncode == 1
+    assert f"{place}' cannot be written: {reason}" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["net", "x", "y"]

@@ -285,6 +285,42 @@ def test_a_name_may_be_as_long_as_the_file_system_takes(new, tmp_path):
 # --- what the path may be ---------------------------------------------------------------------
 
 
+LOAD_WHAT_BECOMES_A_PIPE = """
+import os, sys
+import chainrule as cr
+
+path, status = sys.argv[1], os.stat
+cr.Network([1, 1]).save(path)
+cr.Network.load(path)
+
+def replaced(name):
+    found = status(name)
+    os.unlink(name)
+    os.mkfifo(name)
+    return found
+
+os.stat = replaced
+try:
+    cr.Network.load(path)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_pipe_that_takes_the_files_place_does_not_stop_a_load(tmp_path):
+    """Between the look at the path and its opening, which would wait for a writer."""
+    printed = run_python("-c", LOAD_WHAT_BECOMES_A_PIPE, str(tmp_path / "net"), timeout=60)
+    assert "it is not a regular file" in printed
+
+
+@pytest.mark.parametrize("path", ["", "folder/", "folder/."], ids=repr)
+def test_a_path_that_names_no_file_is_refused(new, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((OSError, ValueError), match=says(repr(path))):
+        new.save(path)
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])
 def test_what_is_not_a_regular_file_is_not_replaced(new, tmp_path, make):
     """Root could replace /dev/null."""

@@ -1,18 +1,11 @@
 #include "model/file.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <random>
 #include <utility>
-
-#if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
-#endif
 
 #include "chainrule/model.h"
 #include "model/json.h"
@@ -25,7 +18,7 @@ static_assert(std::endian::native == std::endian::little, "tensors are little-en
 
 constexpr std::size_t kMaxHeader = std::size_t{1} << 20;
 constexpr std::string_view kFormat = "chainrule 1";
-constexpr std::string_view kCheckpoint = "chainrule checkpoint 1";
+constexpr std::string_view kCheckpoint = "chainrule checkpoint ";  // and the version
 
 template <class Enum, std::size_t n>
 Enum named(const std::string_view (&names)[n], const std::string& name, std::string_view what) {
@@ -173,21 +166,6 @@ std::pair<std::size_t, std::size_t> offsets_of(const json::Object& header, const
   return {static_cast<std::size_t>(begin), static_cast<std::size_t>(end)};
 }
 
-// Writes a file, down to the disk where the system has a call for that.
-bool write_through(const std::filesystem::path& path,
-                   std::span<const std::span<const std::byte>> parts) {
-  std::FILE* const out = std::fopen(path.string().c_str(), "wb");
-  if (out == nullptr) return false;
-  bool good = true;
-  for (const std::span<const std::byte> part : parts)
-    good = good && std::fwrite(part.data(), 1, part.size(), out) == part.size();
-  good = good && std::fflush(out) == 0;
-#if defined(__unix__) || defined(__APPLE__)
-  good = good && fsync(fileno(out)) == 0;
-#endif
-  return std::fclose(out) == 0 && good;
-}
-
 }  // namespace
 
 ModelFile parse_model(std::span<const std::byte> bytes) {
@@ -208,7 +186,7 @@ ModelFile parse_model(std::span<const std::byte> bytes) {
        json::member(header, "__metadata__", "header").object("metadata"))
     metadata.emplace_back(name, entry.text("metadata"));
   const std::string& format = find(metadata, "format");
-  if (format == kCheckpoint)
+  if (format.starts_with(kCheckpoint))
     throw LoadError(
         "it is a checkpoint of a run: write the network alone, by Network.load(checkpoint).save(…) "
         "in Python");
@@ -282,27 +260,6 @@ std::vector<std::byte> read_file(const std::string& path) {
   in.read(reinterpret_cast<char*>(bytes.data()), size);
   if (!in) throw LoadError("'" + path + "' cannot be read");
   return bytes;
-}
-
-void replace_file(const std::string& path, std::span<const std::span<const std::byte>> parts) {
-  const auto fail = [&] { return std::runtime_error("'" + path + "' cannot be written"); };
-  std::array<char, 17> tag{};
-  std::random_device draw;
-  std::snprintf(tag.data(), tag.size(), "%08x%08x", draw(), draw());
-  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
-  const std::filesystem::path temporary =
-      folder / (".chainrule-" + std::string(tag.data()) + ".tmp");
-  std::error_code error;
-  if (!write_through(temporary, parts)) {
-    std::filesystem::remove(temporary, error);
-    throw fail();
-  }
-  std::filesystem::rename(temporary, path, error);
-  if (error) {
-    std::error_code ignored;
-    std::filesystem::remove(temporary, ignored);
-    throw fail();
-  }
 }
 
 }  // namespace chainrule

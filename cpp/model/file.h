@@ -1,6 +1,6 @@
 // The files of networks: safetensors with the architecture in the metadata and a SHA-256 over
-// both. python/chainrule/files/network.py describes the format. What is accepted here, it accepts; what it
-// writes is accepted here, unless the header has more than a megabyte (some 5,600 layers).
+// both. python/chainrule/files/network.py describes the format. What is accepted here, it accepts;
+// what it writes is accepted here, unless the header has more than a megabyte (some 5,600 layers).
 #pragma once
 
 #include <cstddef>
@@ -38,7 +38,8 @@ ModelFile parse_model(std::span<const std::byte> bytes);
 std::string model_header(const ModelFile& file);
 
 std::vector<std::byte> read_file(const std::string& path);
-// The old file stays until the new one is whole. std::runtime_error where it cannot be written.
+// The old file stays until the new one is whole, and hands on who may read it; a symbolic link
+// stays one. std::runtime_error where it cannot be written.
 void replace_file(const std::string& path, std::span<const std::span<const std::byte>> parts);
 
 }  // namespace chainrule

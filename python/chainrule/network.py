@@ -269,8 +269,10 @@ class Network(_core.Network):
             Go on from the checkpoint if there is one: the result has the bits of a run that was
             never interrupted, also where that was within an epoch. `epochs` counts from the start
             of the first run. Data and settings must be the same (ValueError otherwise), threads
-            need not. The network takes over weights, seed and epoch counter. A stream is asked
-            for all batches of the epoch again, and those done before are skipped.
+            need not. All samples, targets and weights are compared, by a SHA-256. The network takes
+            over weights, seed and epoch counter. A stream is asked for all batches of the epoch
+            again, and those done before are skipped; they must be the same (their SHA-256 is
+            compared), those after them cannot be checked.
         progress : bool, default False
             Show a bar on stderr (``pip install "chainrule[progress]"``); a line an epoch without
             tqdm, or where stderr is no terminal.
@@ -291,8 +293,8 @@ class Network(_core.Network):
             If the training leaves the finite numbers; weights and optimiser state are then
             those at the epoch's start.
         OSError
-            If a checkpoint cannot be written; the one before is whole, the network keeps what it
-            has learnt.
+            If a checkpoint cannot be written: before training where its path does not allow it;
+            later, the one before is whole, and the network keeps what it has learnt.
         RuntimeError
             If ``fit`` is already running on this network.
         KeyboardInterrupt
@@ -591,10 +593,17 @@ class Network(_core.Network):
         Nothing removes it, since it could be another process's, still being written; delete it
         when none is saving there.
 
+        A file that is replaced hands on owner, group, mode, POSIX ACL and ``user.*`` attributes, as
+        far as this process may set them. Where the owner cannot be kept, the new file belongs to
+        the saver. Where the group cannot be kept, group and others have the permissions that both
+        had, and the ACL goes; where the ACL alone cannot be kept, only the owner has any. So nobody
+        gains a permission. A symbolic link stays one; other hard links keep the old contents.
+
         Raises
         ------
-        OSError
-            If the file cannot be written; what was there before is untouched.
+        OSError, ValueError
+            If the file cannot be written, or `path` is a folder, pipe or device, or no path at all;
+            what was there before is untouched.
         """
         from chainrule.files.network import save
 

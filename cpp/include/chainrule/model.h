@@ -85,7 +85,8 @@ class Model {
   void set_parameters(std::span<const T> values);
 
   // Writes a file that Network.load and Model::load read. The old file stays until the new one is
-  // whole. std::runtime_error where it cannot be written, or its header would be above 1 MB.
+  // whole, which keeps its owner, group, mode and ACL as Network.save does. std::runtime_error
+  // where it cannot be written (what() says why), or its header would be above 1 MB.
   void save(const std::string& path) const;
 
  private:

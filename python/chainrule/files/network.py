@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 N = TypeVar("N", bound="Network")
 
 FORMAT = "chainrule 1"
-CHECKPOINT = "chainrule checkpoint 1"
+CHECKPOINT = "chainrule checkpoint 2"
+EARLIER_CHECKPOINT = "chainrule checkpoint 1"  # for its network; runs are not resumed from it
 TYPES = ("float32", "float64")
 
 
@@ -90,7 +91,7 @@ def load(cls: type[N], path: str | os.PathLike[str]) -> N:
     with container.reading(path, "a network of chainrule") as file:
         header, n_bytes = container.read_header(file)
         metadata = container.checked_metadata(header.pop("__metadata__", None))
-        if metadata.get("format") == CHECKPOINT:
+        if metadata.get("format") in (CHECKPOINT, EARLIER_CHECKPOINT):
             from chainrule.training.resume import read
 
             contents = read(file, header, n_bytes, metadata).contents

@@ -34,7 +34,7 @@ def find(path: str) -> Target:
     """Look where `path` leads, without opening anything; OSError unless a file can be there."""
     if not path:
         raise ValueError("the path is empty (''), expected the name of a file")
-    if path.endswith(tuple(filter(None, (os.sep, os.altsep)))):
+    if os.path.basename(path) in ("", os.curdir, os.pardir):
         raise IsADirectoryError(errno.EISDIR, "Names a folder, expected a file", path)
     try:
         old = os.stat(path)

@@ -9,6 +9,8 @@ import numpy as np
 
 from chainrule.inputs.arrays import real_array, row_slices
 
+SHOWN = 16  # weights in a message
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -46,6 +48,14 @@ class ClassWeight:
             )
         if not (np.isfinite(self.weights).all() and (self.weights >= 0).all()):
             raise ValueError(f"weights of classes must be finite and >= 0, got {self.weights}")
+
+    def __str__(self) -> str:
+        """Return the weights, or of many a SHA-256."""
+        import hashlib
+
+        if self.n <= SHOWN:
+            return str(self.weights.tolist())
+        return f"{self.n} weights, SHA-256 {hashlib.sha256(self.weights.data).hexdigest()[:32]}"
 
     def times(self, y: NDArray[Any], weight: NDArray[np.float64] | None) -> NDArray[np.float64]:
         """Return the weights of samples with targets y, times those they have."""

@@ -111,7 +111,7 @@ def fit(
             "learning_rate": _described_rate(optimizer.learning_rate),
             "label_smoothing": float(regularization.label_smoothing),
             "dropout": list(regularization.rates),
-            "class_weight": None if class_weight is None else str(class_weight),
+            "class_weight": source.class_weight and str(source.class_weight),
             "metrics": names if metrics or validation is not None else [],
             "early_stopping": None if rule is None else repr(rule),
             "callbacks": called.kinds(),
@@ -340,16 +340,12 @@ def _prepare_checkpoint(
     settings: Mapping[str, Any],
 ) -> None:
     """Let `run` save, and take up the run that is in the file, if that is wanted."""
-    from chainrule.training.resume import Saver, fingerprint, take_up
+    from chainrule.training.resume import Saver, described_data, take_up
 
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)
-    checkpoint.check_folder()
-    network, measures = run.network, run.measures
-    data = {
-        "data": fingerprint(network, measures.training),
-        "validation": fingerprint(network, measures.validation),
-    }
+    checkpoint.check_path()
+    data = described_data(run, checkpoint.path)
     run.saver = Saver(checkpoint, {**data, **settings})
     if resume and os.path.exists(checkpoint.path):
         take_up(run, checkpoint.path, run.saver.settings)

@@ -13,9 +13,9 @@ within the epoch, and the numbers of optimiser, early stopping and callbacks.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
+import os
 import time
 import warnings
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
@@ -24,23 +24,31 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.files import safetensors as container
-from chainrule.files.network import CHECKPOINT, Contents, core_of, describe, described
+from chainrule.files.network import (
+    CHECKPOINT,
+    EARLIER_CHECKPOINT,
+    Contents,
+    core_of,
+    describe,
+    described,
+)
+from chainrule.optimizers.base import rate_at
 from chainrule.training.early_stopping import Standing
+from chainrule.training.fingerprint import BatchDigest, fingerprint, mapped_files
 from chainrule.training.history import History
+from chainrule.training.sources import Arrays, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from chainrule.network import Network
     from chainrule.training.checkpoint import Checkpoint
     from chainrule.training.fit import Run
-    from chainrule.training.sources import Batch
 
 Settings = dict[str, Any]
 
-SAMPLED_ROWS = 64
+CHECKED_RATES = 16  # epochs whose learning rate is compared
 
 
 class Saver:
@@ -97,6 +105,7 @@ class Saved(NamedTuple):
     contents: Contents
     fit: dict[str, Any]
     tensors: dict[str, NDArray[Any]]
+    earlier: bool  # made by a version whose fingerprints covered 64 rows
 
     def state(self, prefix: str, key: str) -> dict[str, Any]:
         """Return an optimiser's state from its numbers and its buffers."""
@@ -135,6 +144,7 @@ def save(path: str, run: Run, settings: Settings) -> None:
             kind = np.int64 if name == "epochs" else np.float64
             tensors[f"history.{name}"] = np.array(values[: at.epochs], kind)
     position = at.position
+    stream = run.source if isinstance(run.source, Stream) else None
     fit = {
         "settings": settings,
         "epochs": at.epochs,
@@ -145,6 +155,7 @@ def save(path: str, run: Run, settings: Settings) -> None:
         "weight": position.weight,
         "seconds": run.seconds,
         "learning_rate": at.learning_rate,
+        "stream": stream.digest.at(position.steps) if stream and stream.digest else None,
         "standing": at.standing,
         "callbacks": at.callbacks,
         "optimizer": numbers,
@@ -172,8 +183,9 @@ def read(
     file: BinaryIO, header: Mapping[str, Any], n_bytes: int, metadata: Mapping[str, str]
 ) -> Saved:
     """Return what a checkpoint has after its header."""
-    core, seed, epoch = described(metadata, CHECKPOINT)
-    fit = _checked_fit(container.parsed("entry 'fit'", metadata.get("fit", "null")))
+    earlier = metadata.get("format") == EARLIER_CHECKPOINT
+    core, seed, epoch = described(metadata, EARLIER_CHECKPOINT if earlier else CHECKPOINT)
+    fit = _checked_fit(container.parsed("entry 'fit'", metadata.get("fit", "null")), earlier)
     if len(header) < core.n_tensors:
         raise ValueError(f"it has {len(header)} tensors, its architecture {core.n_tensors}")
     expected = core.entries()
@@ -198,10 +210,10 @@ def read(
     tensors = {name: tensors[name] for name in order}
     container.read_tensors(file, tensors.values())
     container.verify(metadata, tensors)
-    return Saved(Contents(core, seed, epoch, parameters), fit, tensors)
+    return Saved(Contents(core, seed, epoch, parameters), fit, tensors, earlier)
 
 
-def _checked_fit(found: Any) -> dict[str, Any]:
+def _checked_fit(found: Any, earlier: bool) -> dict[str, Any]:
     """Return the numbers of a run, of the right types."""
     number, numbers = (int, float), (dict,)
     kinds: dict[str, tuple[type, ...]] = {
@@ -214,11 +226,14 @@ def _checked_fit(found: Any) -> dict[str, Any]:
         "weight": number,
         "seconds": number,
         "learning_rate": (*number, type(None)),
+        "stream": (str, type(None)),
         "standing": (list, type(None)),
         "callbacks": (list,),
         "optimizer": numbers,
         "best": (*numbers, type(None)),
     }
+    if earlier:
+        del kinds["stream"]
     if not isinstance(found, dict) or found.keys() != kinds.keys():
         raise ValueError(f"its entry 'fit' does not have the entries {', '.join(kinds)}")
     for name, types in kinds.items():
@@ -231,10 +246,34 @@ def _checked_fit(found: Any) -> dict[str, Any]:
     return found
 
 
+def described_data(run: Run, path: str) -> Settings:
+    """Return what a resumed run must share of its data, which are read for it."""
+    network, source = run.network, run.source
+    training, validation = run.measures.training, run.measures.validation
+    for file in (*mapped_files(training), *mapped_files(validation)):
+        if os.path.exists(path) and os.path.exists(file) and os.path.samefile(path, file):
+            raise ValueError(
+                f"checkpoint: {path!r} is the file that data are mapped from, and would be "
+                "replaced: give another path"
+            )
+    data = fingerprint(network, training)
+    if isinstance(source, Stream):
+        source.digest = BatchDigest(network)
+        data = "a stream" + ("" if source.batches is None else f" of {source.batches} batches")
+    return {"data": data, "validation": fingerprint(network, validation)}
+
+
 def take_up(run: Run, path: str, settings: Settings) -> None:
     """Put `run`, its network and its optimiser where the run in `path` was."""
     saved = load(path)
     fit, network = saved.fit, run.network
+    if saved.earlier:
+        raise ValueError(
+            f"the run in {path!r} was saved by an earlier version of chainrule, which took note of "
+            "64 rows of the data: whether they are the same cannot be verified. Finish the run "
+            f"with that version, go on from its weights, Network.load({path!r}), or pass "
+            "resume=False to begin anew"
+        )
     core = core_of(network)
     ours = {"network": str(core), **settings}
     theirs = {"network": str(saved.contents.core), **fit["settings"]}
@@ -245,8 +284,28 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
         raise ValueError(
             f"the run in {path!r} is {fit['steps']} batches into an epoch, which has {batches} here"
         )
+    seed, epoch = network._seed, network._epoch
+    try:
+        run.callbacks.load_states(fit["callbacks"])
+        # A stream or a schedule may look at them.
+        network._seed, network._epoch = saved.contents.seed, saved.contents.epoch
+        _check_rates(run, path, fit, history)
+        _skip(run, path, fit)
+        _restore(run, saved)
+    except BaseException:
+        network._seed, network._epoch = seed, epoch
+        run.callbacks.load_states(run.at.callbacks)
+        raise
+    position = _core.Position(fit["steps"], fit["samples"], fit["cost"], fit["weight"])
+    run.take_up(history, position, fit["epochs"], fit["ended"], fit["seconds"])
+    if run.saver is not None:
+        run.saver.saved = fit["epochs"], fit["steps"], fit["ended"]
+
+
+def _restore(run: Run, saved: Saved) -> None:
+    """Set weights, the optimiser and early stopping."""
+    fit, network = saved.fit, run.network
     standing = None if fit["standing"] is None else Standing(*fit["standing"])
-    run.callbacks.load_states(fit["callbacks"])
     if fit["best"] is None:
         run.optimizer.load_state_dict(network, saved.state("optimizer.", "optimizer"))
     else:
@@ -264,13 +323,40 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
             run.optimizer._fill(state, saved.state("optimizer.", "optimizer"))
             run.optimizer._take_schedule(fit["optimizer"])
     network.set_parameters(saved.contents.parameters)
-    network._seed, network._epoch = saved.contents.seed, saved.contents.epoch
     if fit["learning_rate"] is not None:
         run.optimizer.learning_rate = fit["learning_rate"]
-    position = _core.Position(fit["steps"], fit["samples"], fit["cost"], fit["weight"])
-    run.take_up(history, position, fit["epochs"], fit["ended"], fit["seconds"])
-    if run.saver is not None:
-        run.saver.saved = fit["epochs"], fit["steps"], fit["ended"]
+
+
+def _check_rates(run: Run, path: str, fit: Mapping[str, Any], history: History) -> None:
+    """Raise ValueError if a function of the step does not give the rates of the epochs done."""
+    function = run.optimizer.learning_rate
+    if not callable(function) or fit["learning_rate"] is not None or "schedule" in fit["optimizer"]:
+        return  # compared by its text; or it depends on what it has observed
+    step = fit["optimizer"].get("step", 0) - fit["steps"] - 1  # of the last update of an epoch
+    for rate in history.learning_rate[: -CHECKED_RATES - 1 : -1]:
+        # Not to the last bit: another machine may have another sine.
+        if not math.isclose(found := rate_at(function, step), rate, rel_tol=1e-12):
+            raise ValueError(
+                f"the run in {path!r} had another learning_rate: for step {step} it gives "
+                f"{found!r}, there it gave {rate!r}. Pass the same, or resume=False to begin anew"
+            )
+        if not isinstance(run.source, Arrays):
+            break  # epochs of a stream may have different lengths
+        step -= run.source.batches
+
+
+def _skip(run: Run, path: str, fit: Mapping[str, Any]) -> None:
+    """Let a stream pass the batches that were trained on, if there is any training left."""
+    done = fit["ended"] or fit["epochs"] >= run.epochs
+    if done or not fit["steps"] or not isinstance(run.source, Stream):
+        return
+    try:
+        run.source.skip(fit["steps"], fit["stream"])
+    except ValueError as error:
+        raise ValueError(
+            f"the run in {path!r} cannot be resumed: {error}. Pass the same data, go on from its "
+            f"weights, Network.load({path!r}), or pass resume=False to begin anew"
+        ) from error
 
 
 def _check_settings(
@@ -306,19 +392,3 @@ def _history(saved: Saved) -> History:
     standing = saved.fit["standing"]
     history.best_epoch = standing[1] if standing else None
     return history
-
-
-def fingerprint(network: Network, data: Batch | None) -> str | None:
-    """Return a number that tells other data: from some rows, as the network reads them."""
-    if data is None:
-        return None
-    x, y, w = data
-    n = len(x)
-    rows = [i * n // min(n, SAMPLED_ROWS) for i in range(min(n, SAMPLED_ROWS))]
-    digest = hashlib.sha256(f"{x.shape} {y.shape}".encode())
-    with np.errstate(all="ignore"):
-        digest.update(np.ascontiguousarray(x[rows], network.dtype).tobytes())
-        digest.update(np.ascontiguousarray(y[rows], np.float64).tobytes())
-        if w is not None:
-            digest.update(w[rows].tobytes())
-    return f"{n} samples {digest.hexdigest()[:12]}"

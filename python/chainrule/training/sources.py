@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from chainrule.network import Network
     from chainrule.optimizers import Optimizer
+    from chainrule.training.fingerprint import BatchDigest
     from chainrule.training.regularization import Regularization
 
     Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]
@@ -48,10 +49,12 @@ class Source(ABC):
     ----------
     n, batches : int or None
         Samples and batches of an epoch, where they are known beforehand.
+    class_weight : ClassWeight or None
     """
 
     n: int | None
     batches: int | None
+    class_weight: ClassWeight | None = None
 
     def __init__(
         self, network: Network, regularization: Regularization, threads: int | None
@@ -129,7 +132,8 @@ class Arrays(Source):
         check(network, *data)
         x, y, w = data
         if class_weight is not None:
-            w = ClassWeight(network, class_weight, y).times(y, w)
+            self.class_weight = ClassWeight(network, class_weight, y)
+            w = self.class_weight.times(y, w)
             if not 0 < w.sum() < np.inf:
                 raise ValueError(
                     "class_weight, times sample_weight, must have a finite sum above 0 over the "
@@ -180,9 +184,16 @@ class Arrays(Source):
 
 
 class Stream(Source):
-    """An epoch over an iterable of (x, y) or (x, y, sample_weight) batches."""
+    """An epoch over an iterable of (x, y) or (x, y, sample_weight) batches.
+
+    Attributes
+    ----------
+    digest : BatchDigest or None
+        Of the batches read in this epoch, if they are to be told from others: for checkpoints.
+    """
 
     n = None
+    digest: BatchDigest | None = None
 
     def __init__(
         self,
@@ -207,8 +218,35 @@ class Stream(Source):
                 "function that returns a new one, an object that does, or epochs=1"
             )
         self.source = batches
-        self.class_weight = None if class_weight is None else ClassWeight(network, class_weight)
+        if class_weight is not None:
+            self.class_weight = ClassWeight(network, class_weight)
         self.batches = _length(batches)
+        self._rest: Iterator[object] | None = None  # of an epoch of which `skip` took the beginning
+
+    def skip(self, steps: int, digest: str) -> None:
+        """Take the first batches of an epoch, which `train` goes on with; ValueError if others.
+
+        They are others unless their BatchDigest is `digest`.
+        """
+        assert self.digest is not None
+        self.digest.begin()
+        batches = self._new()
+        for number in range(1, steps + 1):
+            try:
+                batch = next(batches)
+            except StopIteration:
+                raise ValueError(
+                    f"X ended after {number - 1} batches, and the checkpoint is {steps} batches "
+                    "into the epoch"
+                ) from None
+            self.digest.add(number, self._arrays(number, batch))
+        if self.digest.at(steps) != digest:
+            raise ValueError(
+                f"the first {steps} batches of X are not those that the checkpoint was trained on "
+                "in this epoch. If X shuffles, let the order follow from the epoch, as that of "
+                "np.random.default_rng(net.epoch) does"
+            )
+        self._rest = batches
 
     def train(
         self, optimizer: Optimizer, position: _core.Position, poll: Poll, watch: Watch
@@ -216,26 +254,36 @@ class Stream(Source):
         """Train an epoch, in the order in which the batches come."""
         rates = (optimizer.rate_at(optimizer.step) for _ in count())
         batches = self._checked(position.steps)
+        if self.digest is not None and not position.steps:
+            self.digest.begin()
         outcome = self._train_steps(batches, optimizer, rates, position, poll, watch)
         if not position.steps:
             raise ValueError("X yielded no batches")
         return outcome
 
-    def _checked(self, skipped: int) -> Iterator[Batch]:
-        for number, batch in enumerate(self._new(skipped), start=skipped + 1):
-            try:
-                x, y, w = as_batch(*_parts(batch))
-                x, y = native(x, self.network.dtype), native(y, self.network.dtype)
-                self.network._check_data(x, y, w)
-                if self.class_weight is not None:
-                    w = self.class_weight.times(y, w)
-            except (TypeError, ValueError) as error:
-                kind = TypeError if isinstance(error, TypeError) else ValueError
-                raise kind(f"batch {number} (counted from 1): {error}") from error
-            yield x, y, w
+    def _checked(self, done: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch after those that `skip` took, if it did."""
+        rest, self._rest = self._rest, None
+        batches = self._new() if rest is None else rest
+        for number, batch in enumerate(batches, start=done + 1):
+            x, y, w = arrays = self._arrays(number, batch)
+            if self.digest is not None:
+                self.digest.add(number, arrays)
+            yield x, y, w if self.class_weight is None else self.class_weight.times(y, w)
 
-    def _new(self, skipped: int) -> Iterator[object]:
-        """Return an iterator over an epoch's batches, past those that were trained on before."""
+    def _arrays(self, number: int, batch: object) -> Batch:
+        """Return a batch, checked; errors name its number."""
+        try:
+            x, y, w = as_batch(*_parts(batch))
+            x, y = native(x, self.network.dtype), native(y, self.network.dtype)
+            self.network._check_data(x, y, w)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"batch {number} (counted from 1): {error}") from error
+        return x, y, w
+
+    def _new(self) -> Iterator[object]:
+        """Return an iterator over an epoch's batches."""
         batches: object = self.source
         if not isinstance(batches, Iterable):
             batches = cast("Callable[[], object]", batches)()
@@ -244,16 +292,7 @@ class Stream(Source):
                     "the function X must return an iterable of batches, "
                     f"got {type(batches).__name__}"
                 )
-        iterator = iter(batches)
-        for number in range(skipped):
-            try:
-                next(iterator)
-            except StopIteration:
-                raise ValueError(
-                    f"X ended after {number} batches, and the checkpoint is {skipped} batches into "
-                    "the epoch: a run is continued with the batches it was begun with"
-                ) from None
-        return iterator
+        return iter(batches)
 
 
 def _length(batches: object) -> int | None:
