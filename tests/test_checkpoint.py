@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import socket
 import warnings
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 import chainrule as cr
 from handmade import pack, resign, unpack
+from privileges import NOBODY, shared_folder, unprivileged_folder, user
 from resumable import CASES, data, network, train
 from support import assert_same_bits, says, unchanged
 
@@ -187,15 +189,101 @@ def test_a_tampered_checkpoint_is_refused(name, path):
 # --- where ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("place", "error"),
-    [("missing/run", FileNotFoundError), (".", IsADirectoryError)],
-    ids=["no folder", "a folder"],
-)
-def test_a_place_that_cannot_be_written_is_refused_before_training(tmp_path, place, error):
-    net = network()
-    with unchanged(net), pytest.raises(error, match=says("checkpoint")):
-        train("adam", net, checkpoint=tmp_path / place)
+def socket_at(path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+def file_at(path):
+    path.write_bytes(b"mine")
+
+
+#: What lies at "place", and the path of the checkpoint.
+PLACES = {
+    "no folder": (None, "missing/run", FileNotFoundError),
+    "a folder": (os.mkdir, "place", IsADirectoryError),
+    "this folder": (None, ".", IsADirectoryError),
+    "a folder to come": (None, "new/", IsADirectoryError),
+    "a pipe": (os.mkfifo, "place", FileExistsError),
+    "a socket": (socket_at, "place", FileExistsError),
+    "a device": (lambda path: path.symlink_to(os.devnull), "place", FileExistsError),
+    "a file in place of a folder": (file_at, "place/run", NotADirectoryError),
+    "a file with a slash": (file_at, "place/", IsADirectoryError),
+    "a link to no folder": (lambda path: path.symlink_to("a/b"), "place", FileNotFoundError),
+    "a loop of links": (lambda path: path.symlink_to(path), "place", OSError),
+    "a long name": (None, "x" * 256, OSError),
+    "a long path": (None, "x/" * 3000 + "run", OSError),
+    "a null character": (None, "a\0b", ValueError),
+    "no character": (None, "a\ud800b", ValueError),
+    "nothing": (None, "", ValueError),
+}
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_cannot_be_written_is_refused_before_training(
+    tmp_path, monkeypatch, place, resume
+):
+    """Nothing there is opened: a pipe would wait for its other end."""
+    make, name, error = PLACES[place]
+    monkeypatch.chdir(tmp_path)
+    if make:
+        make(tmp_path / "place")
+    net, before = network(), os.listdir()
+    with unchanged(net), pytest.raises(error) as caught:
+        train("adam", net, checkpoint=name, resume=resume)
+    message = str(caught.value)
+    assert "checkpoint" in message
+    assert repr(name)[1:-1] in message
+    assert net.history is None
+    assert os.listdir() == before
+
+
+def test_a_folder_that_takes_no_file_is_refused_before_training():
+    with unprivileged_folder() as folder:
+        net = network()
+        net.save(folder / "run")
+        folder.chmod(0o500)
+        with unchanged(net), pytest.raises(PermissionError, match=says("checkpoint", folder)):
+            train("adam", net, checkpoint=folder / "run")
+
+
+def test_a_file_that_only_its_owner_may_replace_is_refused_before_training():
+    with shared_folder() as folder:
+        path = folder / "run"
+        network().save(path)
+        folder.chmod(0o1777)
+        net = network()
+        with (
+            user(NOBODY, NOBODY),
+            unchanged(net),
+            pytest.raises(PermissionError, match=says("checkpoint", path, "sticky")),
+        ):
+            train("adam", net, checkpoint=path)
+
+
+def test_a_new_file_in_a_sticky_folder_is_fine():
+    with shared_folder() as folder:
+        folder.chmod(0o1777)
+        with user(NOBODY, NOBODY):
+            train("adam", network(), epochs=1, checkpoint=folder / "run")
+            train("adam", network(), epochs=2, checkpoint=folder / "run", resume=True)
+        assert cr.Network.load(folder / "run").epoch == 2
+
+
+def test_a_dangling_link_into_a_folder_is_fine(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("target")
+    train("adam", network(), epochs=1, checkpoint=link, resume=True)
+    assert link.is_symlink()
+    assert cr.Network.load(tmp_path / "target").epoch == 1
+
+
+def test_a_checkpoint_keeps_the_permissions_of_the_file(path):
+    fit(network(), path, epochs=1)
+    path.chmod(0o640)
+    fit(network(), path, epochs=1)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_full_disk_is_an_error_that_leaves_checkpoint_and_network(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import resource
+import shutil
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import chainrule as cr
 import chainrule.files.network  # here, where root may read it
+from chainrule import _core
 from handmade import identity
 from privileges import unprivileged_folder
 from save_and_be_killed import TEMPORARY
@@ -84,12 +86,15 @@ def test_the_contents_reach_the_disk_before_the_name_does(path, monkeypatch, siz
     """After a power cut the name stands for contents that are all there."""
     new = cr.Network(sizes)
     events = []
-    fsync, replace = os.fsync, os.replace
+    fsync, replace, sync_folder = os.fsync, os.replace, _core.sync_folder
 
     def watched_fsync(handle):
-        status = os.fstat(handle)
-        events.append("folder" if stat.S_ISDIR(status.st_mode) else status.st_size)
+        events.append(os.fstat(handle).st_size)
         fsync(handle)
+
+    def watched_sync_folder(folder):
+        events.append(os.fsdecode(folder))
+        sync_folder(folder)
 
     def watched_replace(source, target):
         events.append("name")
@@ -97,8 +102,9 @@ def test_the_contents_reach_the_disk_before_the_name_does(path, monkeypatch, siz
 
     monkeypatch.setattr(os, "fsync", watched_fsync)
     monkeypatch.setattr(os, "replace", watched_replace)
+    monkeypatch.setattr(_core, "sync_folder", watched_sync_folder)
     new.save(path)
-    assert events == [path.stat().st_size, "name", "folder"]
+    assert events == [path.stat().st_size, "name", os.path.realpath(path.parent)]
 
 
 SAVE_FOR_EVER = """
@@ -233,18 +239,31 @@ def test_an_interrupt_leaves_the_old_file(path, old, new, monkeypatch):
     assert_alone_and_equal(path, old)
 
 
-def test_a_folder_that_cannot_be_synced_is_no_failure(path, new, monkeypatch):
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="only Linux lists open files")
+def test_a_folder_is_synced_and_closed(tmp_path):
+    """As the system sees it."""
+    strace = shutil.which("strace")
+    before = len(os.listdir("/proc/self/fd"))
+    _core.sync_folder(os.fsencode(tmp_path))
+    assert len(os.listdir("/proc/self/fd")) == before
+    if strace is None:
+        pytest.skip("strace is not installed")
+    command = (
+        "import os, sys; from chainrule import _core; _core.sync_folder(os.fsencode(sys.argv[1]))"
+    )
+    done = subprocess.run(
+        [strace, "-y", "-e", "trace=fsync", sys.executable, "-c", command, str(tmp_path)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert f"<{os.path.realpath(tmp_path)}>) = 0" in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["/proc/self/fd", "none"])
+def test_a_folder_that_cannot_be_synced_is_no_failure(folder):
     """The new file is in place: an error would say that it is not."""
-    fsync = os.fsync
-
-    def files_only(handle):
-        if stat.S_ISDIR(os.fstat(handle).st_mode):
-            raise OSError(22, "Invalid argument")
-        fsync(handle)
-
-    monkeypatch.setattr(os, "fsync", files_only)
-    new.save(path)
-    assert_alone_and_equal(path, new)
+    _core.sync_folder(os.fsencode(folder))
 
 
 def test_errors_name_the_path_as_it_was_given(new, tmp_path, monkeypatch):
@@ -264,6 +283,42 @@ def test_a_name_may_be_as_long_as_the_file_system_takes(new, tmp_path):
 
 
 # --- what the path may be ---------------------------------------------------------------------
+
+
+LOAD_WHAT_BECOMES_A_PIPE = """
+import os, sys
+import chainrule as cr
+
+path, status = sys.argv[1], os.stat
+cr.Network([1, 1]).save(path)
+cr.Network.load(path)
+
+def replaced(name):
+    found = status(name)
+    os.unlink(name)
+    os.mkfifo(name)
+    return found
+
+os.stat = replaced
+try:
+    cr.Network.load(path)
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_a_pipe_that_takes_the_files_place_does_not_stop_a_load(tmp_path):
+    """Between the look at the path and its opening, which would wait for a writer."""
+    printed = run_python("-c", LOAD_WHAT_BECOMES_A_PIPE, str(tmp_path / "net"), timeout=60)
+    assert "it is not a regular file" in printed
+
+
+@pytest.mark.parametrize("path", ["", "folder/", "folder/."], ids=repr)
+def test_a_path_that_names_no_file_is_refused(new, tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((OSError, ValueError), match=says(repr(path))):
+        new.save(path)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "pipe"])

@@ -8,6 +8,11 @@
 #include "core/roofline.h"
 #include "core/threads.h"
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <fcntl.h>
+#include <unistd.h>
+#endif
+
 namespace chainrule::python {
 namespace {
 
@@ -102,6 +107,18 @@ py::dict config() {
   return config;
 }
 
+// Brings the names of the files in a folder to the disk, where that can be done. Opened and closed
+// here: between two bytecodes of Python an exception could come, and the handle stay open.
+void sync_folder([[maybe_unused]] const std::string& path) {
+#if defined(__unix__) || defined(__APPLE__)
+  const GilRelease release;
+  const int folder = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (folder < 0) return;
+  fsync(folder);
+  close(folder);
+#endif
+}
+
 }  // namespace
 
 void bind_functions(py::module_& module) {
@@ -119,6 +136,8 @@ void bind_functions(py::module_& module) {
              "Floating-point operations a second of one thread that does fma alone.");
   module.def("read_rate", &measure_reads, py::arg("n_bytes"),
              "Bytes a second at which one thread reads a buffer of n_bytes again and again.");
+  module.def("sync_folder", &sync_folder, py::arg("path"),
+             "Bring the names of the files in a folder to the disk; no failure is an error.");
   module.def("cgroup_cores", &cgroup_cores, py::arg("proc_self_cgroup"), py::arg("sys_fs_cgroup"));
 }
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from operator import index
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
 from chainrule.training import fit as _fit
 from chainrule.training.regularization import Regularization
+from chainrule.uninterrupted import at_once, setting
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -355,11 +357,13 @@ class Network(_core.Network):
             return self._step(x, y, sample_weight, state, rate, None, None, label_smoothing)[0]
         regularization = Regularization.checked(self, label_smoothing, dropout)
         arguments = regularization.arguments(self, self._dropout_samples)
-        cost, _ = self._step(x, y, sample_weight, state, rate, None, None, *arguments)
-        if regularization.rates:
-            shape = np.shape(x)
-            self._dropout_samples += shape[0] if len(shape) == 2 else 1
-        return cost
+        step = partial(self._step, x, y, sample_weight, state, rate, None, None, *arguments)
+        if not regularization.rates:
+            return step()[0]
+        shape = np.shape(x)
+        samples = self._dropout_samples + (shape[0] if len(shape) == 2 else 1)
+        (cost, _), _ = at_once(step, setting(self, "_dropout_samples", samples))
+        return cast("float", cost)
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:
         """Do one update from gradients that came from elsewhere, ``vjp`` for instance."""

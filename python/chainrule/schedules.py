@@ -352,9 +352,11 @@ class ReduceOnPlateau(Schedule):
         self.cooldown = count(cooldown, "cooldown", least=0)
         self.min_rate = nonnegative(min_rate, "min_rate")
         self.eps = nonnegative(eps, "eps")
-        self.rate = self.learning_rate
-        self.best = math.inf
-        self._bad_epochs = self._cooldown_left = 0
+        self.rate: float
+        self.best: float
+        self._bad_epochs: int
+        self._cooldown_left: int
+        self.reset()
 
     def __call__(self, step: int) -> float:
         """Return η now, whatever the step."""
@@ -362,24 +364,31 @@ class ReduceOnPlateau(Schedule):
 
     def observe(self, cost: float) -> None:
         """Take note of the monitored cost of an epoch, and lower η if it is time. NaN is worse."""
+        rate, best = self.rate, self.best
+        bad_epochs, cooldown_left = self._bad_epochs, self._cooldown_left
         if cost < self._limit():
-            self.best, self._bad_epochs = float(cost), 0
+            best, bad_epochs = float(cost), 0
         else:
-            self._bad_epochs += 1
-        if self._cooldown_left > 0:
-            self._cooldown_left -= 1
-            self._bad_epochs = 0
-        if self._bad_epochs > self.patience:
-            self._cooldown_left, self._bad_epochs = self.cooldown, 0
-            lower = max(self.rate * self.factor, self.min_rate)
-            if self.rate - lower > self.eps:
-                self.rate = lower
+            bad_epochs += 1
+        if cooldown_left > 0:
+            cooldown_left -= 1
+            bad_epochs = 0
+        if bad_epochs > self.patience:
+            cooldown_left, bad_epochs = self.cooldown, 0
+            lower = max(rate * self.factor, self.min_rate)
+            if rate - lower > self.eps:
+                rate = lower
+        self._set(rate, best, bad_epochs, cooldown_left)
 
     def reset(self) -> None:
         """Begin again, at the first rate."""
-        self.rate = self.learning_rate
-        self.best = math.inf
-        self._bad_epochs = self._cooldown_left = 0
+        self._set(self.learning_rate, math.inf, 0, 0)
+
+    def _set(self, rate: float, best: float, bad_epochs: int, cooldown_left: int) -> None:
+        # In one call, so that no interruption can come between two of them.
+        vars(self).update(
+            rate=rate, best=best, _bad_epochs=bad_epochs, _cooldown_left=cooldown_left
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rate and what was observed, as numbers; best is None before the first cost."""
@@ -400,8 +409,8 @@ class ReduceOnPlateau(Schedule):
         rate = nonnegative(state["rate"], "rate")
         bad_epochs = count(state["bad_epochs"], "bad_epochs", least=0)
         cooldown_left = count(state["cooldown_left"], "cooldown_left", least=0)
-        self.best = math.inf if state["best"] is None else float(state["best"])
-        self.rate, self._bad_epochs, self._cooldown_left = rate, bad_epochs, cooldown_left
+        best = math.inf if state["best"] is None else float(state["best"])
+        self._set(rate, best, bad_epochs, cooldown_left)
 
     def _limit(self) -> float:
         """Return the cost below which there is an improvement."""

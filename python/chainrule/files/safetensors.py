@@ -16,15 +16,18 @@ import json
 import math
 import os
 import stat
+from functools import partial
 from reprlib import repr as short
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
+from chainrule import _core
 from chainrule.files.target import find, keep_access
+from chainrule.uninterrupted import handed_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -49,7 +52,10 @@ def reading(path: Path, what: str) -> Iterator[BinaryIO]:
     path = os.fsdecode(path)
     try:
         _check_regular(os.stat(path))  # before it is opened: that may act on a device
-        with open(path, "rb", opener=_without_waiting) as file:
+        # A pipe that has just taken the file's place does not wait for a writer.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        as_file = cast("Callable[[int], BinaryIO]", partial(open, mode="rb"))
+        with handed_on(partial(os.open, path, flags), as_file) as file:
             _check_regular(os.fstat(file.fileno()))
             yield file
     except (RecursionError, ValueError) as error:  # the former from deeply nested JSON
@@ -59,11 +65,6 @@ def reading(path: Path, what: str) -> Iterator[BinaryIO]:
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
-
-
-def _without_waiting(name: str, flags: int) -> int:
-    """Open a file; a pipe that has just taken its place does not wait for a writer."""
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_header(file: BinaryIO) -> tuple[dict[str, Any], int]:
@@ -168,11 +169,9 @@ def replace_file(path: str, *contents: bytes | memoryview) -> None:
     target = find(path)
     temporary = target.temporary()
     old, mode = target.old, 0
-
-    def create(name: str, flags: int) -> int:
-        # Not even the empty file is open to more readers than the old one.
-        return os.open(name, flags, 0o600 if old else 0o666)
-
+    # Not even the empty file is open to more readers than the old one. The opener is not Python's:
+    # an interruption in it would lose the handle.
+    create = partial(os.open, mode=0o600 if old else 0o666)
     try:
         with open(temporary, "xb", opener=create) as file:
             if old and os.name == "posix":
@@ -184,16 +183,13 @@ def replace_file(path: str, *contents: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, target.path)
     except BaseException as error:
-        with contextlib.suppress(OSError):
+        # Before any other call, in which another exception could arrive; suppress() would be one.
+        try:  # noqa: SIM105
             os.unlink(temporary)
+        except OSError:
+            pass
         if isinstance(error, OSError) and error.errno is not None:
             raise OSError(error.errno, error.strerror, path) from error  # the name the user knows
         raise
-    if os.name == "posix":  # elsewhere a folder cannot be opened, and need not be
-        # The new file is in place and whole: where its folder cannot be synced, that is no failure.
-        with contextlib.suppress(OSError):
-            handle = os.open(target.folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+    # The new file is in place and whole: where its folder cannot be synced, that is no failure.
+    _core.sync_folder(os.fsencode(target.folder))

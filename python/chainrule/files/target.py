@@ -6,7 +6,10 @@ import contextlib
 import errno
 import os
 import stat
+from functools import partial
 from typing import NamedTuple
+
+from chainrule.uninterrupted import at_once
 
 ACL = "system.posix_acl_access"
 
@@ -31,7 +34,7 @@ def find(path: str) -> Target:
     """Look where `path` leads, without opening anything; OSError unless a file can be there."""
     if not path:
         raise ValueError("the path is empty (''), expected the name of a file")
-    if path.endswith(tuple(filter(None, (os.sep, os.altsep)))):
+    if os.path.basename(path) in ("", os.curdir, os.pardir):
         raise IsADirectoryError(errno.EISDIR, "Names a folder, expected a file", path)
     try:
         old = os.stat(path)
@@ -61,14 +64,12 @@ def check_replaceable(path: str) -> None:
             path,
         )
     temporary = target.temporary()
+    made = map(os.open, (temporary,), (os.O_CREAT | os.O_EXCL | os.O_WRONLY,), (0o600,))
     try:
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        at_once(partial(next, map(os.close, made)), partial(os.unlink, temporary))
     except OSError as error:
         reason = f"No file can be made in the folder {target.folder!r}: {error.strerror}"
         raise OSError(error.errno, reason, path) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
 
 
 def _is_protected(file: os.stat_result, folder: os.stat_result) -> bool:

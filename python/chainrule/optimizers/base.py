@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import partial
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +118,13 @@ class Optimizer(ABC):
         owner = self._network() if self._network is not None else None
         # A state without updates holds nothing: the call that made it was refused.
         if self._state is None or (owner is not network and not self._state.step):
-            self._state = self._fresh(network)
-            self._network = weakref.ref(network)
+            self._belonging(network, self._fresh(network))()
         elif owner is not network:
             raise ValueError(
                 f"this {type(self).__name__} holds state of another network: "
                 "make a new optimizer, or call reset() first"
             )
+        assert self._state is not None
         return self._state
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,7 +180,7 @@ class Optimizer(ABC):
         fresh = self._fresh(network)
         self._fill(fresh, rest)
         self._take_schedule(rest)
-        self._state, self._network = fresh, weakref.ref(network)
+        self._belonging(network, fresh)()
 
     def _fill(self, target: _core.OptimizerState, state: Mapping[str, Any]) -> None:
         """Check what ``OptimizerState.get`` gave, and set `target` to it."""
@@ -196,9 +197,12 @@ class Optimizer(ABC):
         if seen and isinstance(rate, Schedule) and self._schedule_state():
             rate.load_state_dict(seen)
 
+    def _belonging(self, network: _core.Network, state: _core.OptimizerState) -> partial[None]:
+        """Return the call that sets the state and its network: both, or none if interrupted."""
+        return partial(vars(self).update, _state=state, _network=weakref.ref(network))
+
     def _forget(self) -> None:
-        self._state = None
-        self._network = None
+        vars(self).update(_state=None, _network=None)
 
     def _fresh(self, network: _core.Network) -> _core.OptimizerState:
         """Return a state without updates."""

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from chainrule import _core
 from chainrule.inputs.numbers import count
 from chainrule.metrics import rises
+from chainrule.training.history import monitored
 
 if TYPE_CHECKING:
-    from chainrule.training.history import History
+    from collections.abc import Mapping
 
 
 class EarlyStopping:
@@ -24,7 +25,8 @@ class EarlyStopping:
         An epoch improves on the best one if its value is better by more than this.
     restore_best : bool, default True
         At the end of ``fit``, stopped early or not, go back to the weights (and the optimiser's
-        state) of the best epoch. The network's epoch counter stays.
+        state) of the best epoch. The network's epoch counter stays. An exception that ends ``fit``,
+        Ctrl-C included, leaves the weights of the last step.
     monitor : str, default "cost"
         "cost", or one of the metrics that ``fit`` evaluates: that of the validation data if there
         is one, else that of the training data.
@@ -85,20 +87,20 @@ class Monitor:
         self.standing = Standing(math.inf, None, 0)
         self.snapshot: _core.Snapshot | None = None
 
-    def note(self, history: History) -> None:
-        """Take note of the last epoch. To do it again after an interruption changes nothing."""
+    def after(self, epoch: int, found: Mapping[str, float]) -> Standing:
+        """Return how it stands after an epoch with these costs and metrics; keep the best weights.
+
+        To do it again after an interruption changes nothing.
+        """
         best, best_epoch, waited = self.standing
-        value = history.monitored(self.rule.monitor)
+        value = monitored(found, self.rule.monitor)
         if self.rule.mode == "max":
             value = -value
         if value < best - self.rule.min_delta:
-            best, best_epoch, waited = value, history.epochs[-1], 0
             if self.rule.restore_best:
                 self.keep()
-        else:
-            waited += 1
-        history.best_epoch = best_epoch
-        self.standing = Standing(best, best_epoch, waited)
+            return Standing(value, epoch, 0)
+        return Standing(best, best_epoch, waited + 1)
 
     def keep(self) -> None:
         """Keep the weights and the optimiser's state as they are now."""

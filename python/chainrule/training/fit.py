@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -19,6 +20,7 @@ from chainrule.training.history import History
 from chainrule.training.progress import open_progress
 from chainrule.training.regularization import Regularization
 from chainrule.training.sources import Arrays, Stream
+from chainrule.uninterrupted import at_once, setting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -118,8 +120,7 @@ def fit(
     elif resume:
         raise ValueError("resume=True needs checkpoint=, the path of the run to be continued")
     network._history = run.history
-    if progress and not run.done:
-        run.display = open_progress(epochs, source, run.at.epochs)
+    run.progress = progress
     run.train()
     return run.history
 
@@ -192,6 +193,7 @@ class Run:
         self.epochs, self.measures, self.monitor = epochs, measures, monitor
         self.callbacks = callbacks
         self.saver: Saver | None = None
+        self.progress = False
         self.display: Display | None = None
         self.history = History()
         self.first_epoch = network.epoch
@@ -225,15 +227,19 @@ class Run:
     def train(self) -> None:
         """Train what is left."""
         try:
+            if self.progress and not self.done:
+                self.display = open_progress(self.epochs, self.source, self.at.epochs)
             while not self.done:
                 self._epoch()
             if self.saver is not None:
                 self.saver.save(self)
-        except BaseException as error:
+        except BaseException:
+            if self.began is not None and self.network._nonfinite_layer():
+                self._go_back()  # the steps diverged, and an interruption came first
             self.history._cut(len(self.history.epochs))
             completed = self.first_epoch + len(self.history.epochs)
             _core.set_counters(self.network, self.network.seed, completed)
-            if self.saver is not None and not isinstance(error, DivergenceError):
+            if self.saver is not None:
                 self.saver.save_at_exception(self)
             raise
         finally:
@@ -254,31 +260,20 @@ class Run:
         watch = self._watch if self.callbacks.after_step else None
         poll = self._poll if self.display is not None or self.saver is not None else None
         outcome = self.source.train(self.optimizer, position, poll, watch)
-        seconds, self.began = self.seconds, None
+        seconds = self.seconds
         # The last update of an epoch may leave the finite numbers without a cost to show it.
         bad_layer = outcome.bad_layer or network._nonfinite_layer()
         if bad_layer:
-            self.start.restore()
+            self._go_back()
             raise DivergenceError(
                 network.epoch + 1, position.steps, bad_layer, self.history, resumed_at
             )
+        self.began = None
         if outcome.ended and position.steps != self.source.batches:
             self.at = self.at._replace(seconds=seconds, ended=True)
             return
-        metrics, validation = self.measures.after_epoch()
-        self.history._add(
-            network.epoch + 1,
-            position.mean,
-            outcome.learning_rate,
-            seconds,
-            metrics=metrics,
-            validation=validation,
-        )
-        _core.set_counters(network, network.seed, network.epoch + 1)
-        ended = outcome.ended
-        if self.monitor is not None:
-            self.monitor.note(self.history)
-            ended |= self.monitor.stops
+        self._count(position.mean, outcome.learning_rate, seconds)
+        ended = outcome.ended or (self.monitor is not None and self.monitor.stops)
         if self.display is not None:
             self.display.epoch(self.history, position)
         ended |= self.callbacks.epoch_ended(network, self.history)
@@ -286,6 +281,30 @@ class Run:
         self.at = self._at(self.at.epochs + 1, ended)
         if self.saver is not None:
             self.saver.epoch_ended(self)
+
+    def _count(self, cost: float, learning_rate: float, seconds: float) -> None:
+        """Measure, and count the epoch: in the history, the network and early stopping at once."""
+        epoch = self.network.epoch + 1
+        metrics, validation = self.measures.after_epoch()
+        changes = self.history._added(
+            epoch, cost, learning_rate, seconds, metrics=metrics, validation=validation
+        )
+        if self.monitor is not None:
+            found = {
+                "cost": cost,
+                **metrics,
+                **{f"validation_{n}": v for n, v in validation.items()},
+            }
+            standing = self.monitor.after(epoch, found)
+            changes.append(setting(self.history, "best_epoch", standing.best_epoch))
+            changes.append(setting(self.monitor, "standing", standing))
+        network = self.network
+        at_once(*changes, partial(_core.set_counters, network, network.seed, epoch))
+
+    def _go_back(self) -> None:
+        """Go back to the start of an epoch that diverged; the checkpoint of before it stays."""
+        assert self.start is not None
+        at_once(partial(self.start.restore), setting(self, "saver", None))
 
     def _at(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule.extras import require
@@ -74,12 +75,7 @@ class History:
         ValueError
             If there is none of that name.
         """
-        found = self.latest()
-        name = name or "cost"
-        for key in (f"validation_{name}", name):
-            if key in found:
-                return found[key]
-        raise ValueError(f"there is no {name!r} to monitor, only {', '.join(found)}")
+        return monitored(self.latest(), name or "cost")
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as lists, numbers and strings, which JSON can hold."""
@@ -137,7 +133,7 @@ class History:
                 found[name] = value
         return found
 
-    def _add(
+    def _added(
         self,
         epoch: int,
         cost: float,
@@ -146,22 +142,28 @@ class History:
         *,
         metrics: Mapping[str, float],
         validation: Mapping[str, float],
-    ) -> None:
-        """Append an epoch; `validation` has a cost among its metrics, or is empty."""
-        self.cost.append(cost)
-        self.learning_rate.append(learning_rate)
-        self.seconds.append(seconds)
+    ) -> list[partial[None]]:
+        """Return the calls that append an epoch, for ``at_once``.
+
+        `validation` has a cost among its metrics, or is empty.
+        """
+        added = [
+            partial(self.cost.append, cost),
+            partial(self.learning_rate.append, learning_rate),
+            partial(self.seconds.append, seconds),
+        ]
         for name, value in metrics.items():
-            self.metrics.setdefault(name, []).append(value)
+            added.append(partial(self.metrics.setdefault(name, []).append, value))
         for name, value in validation.items():
-            if name == "cost":
-                self.validation_cost.append(value)
-            else:
-                self.validation_metrics.setdefault(name, []).append(value)
-        self.epochs.append(epoch)  # last: now the epoch is complete
+            values = self.validation_cost
+            if name != "cost":
+                values = self.validation_metrics.setdefault(name, [])
+            added.append(partial(values.append, value))
+        added.append(partial(self.epochs.append, epoch))
+        return added
 
     def _cut(self, n: int) -> None:
-        """Keep the first n epochs, also of lists that an exception left longer than others."""
+        """Keep the first n epochs, also of lists that a lack of memory left longer than others."""
         for values in self._by_name().values():
             del values[n:]
 
@@ -175,6 +177,14 @@ class History:
             parts.append(f"best_epoch={self.best_epoch}")
         parts.append(f"seconds={sum(self.seconds):.3g}")
         return f"History({', '.join(parts)})"
+
+
+def monitored(found: Mapping[str, float], name: str) -> float:
+    """Return the cost or metric of that name, of the validation data if there is one."""
+    for key in (f"validation_{name}", name):
+        if key in found:
+            return found[key]
+    raise ValueError(f"there is no {name!r} to monitor, only {', '.join(found)}")
 
 
 def _copied(value: Any) -> Any:

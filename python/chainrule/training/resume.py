@@ -6,6 +6,7 @@ import math
 import os
 import time
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,16 +14,21 @@ import numpy as np
 from chainrule import _core
 from chainrule.files.network import Contents, architecture_of
 from chainrule.files.run import Saved, load, write
+from chainrule.inputs.numbers import nonnegative
 from chainrule.optimizers.base import rate_at
 from chainrule.training.early_stopping import Standing
 from chainrule.training.fingerprint import BatchDigest, fingerprint, mapped_files
 from chainrule.training.history import History
 from chainrule.training.sources import Arrays, Stream
+from chainrule.uninterrupted import at_once, setting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from chainrule.training.checkpoint import Checkpoint
+    from chainrule.training.early_stopping import Monitor
     from chainrule.training.fit import Run
 
 Settings = dict[str, Any]
@@ -172,10 +178,12 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
         _core.set_counters(network, saved.contents.seed, saved.contents.epoch)
         _check_rates(run, path, fit, history)
         _skip(run, path, fit)
-        _restore(run, saved)
+        _take_over(run, saved, history)
     except BaseException:
-        _core.set_counters(network, seed, epoch)
-        run.callbacks.load_states(run.at.callbacks)
+        if network._history is not history:  # nothing was taken over
+            _core.set_counters(network, seed, epoch)
+            run.callbacks.load_states(run.at.callbacks)
+            run.optimizer._take_schedule({"schedule": run.at.schedule})
         raise
     position = _core.Position(fit["steps"], fit["samples"], fit["cost"], fit["weight"])
     run.take_up(history, position, fit["epochs"], fit["ended"], fit["seconds"])
@@ -183,29 +191,35 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
         run.saver.saved = fit["epochs"], fit["steps"], fit["ended"]
 
 
-def _restore(run: Run, saved: Saved) -> None:
-    """Set weights, the optimiser and early stopping."""
-    fit, network = saved.fit, run.network
-    standing = None if fit["standing"] is None else Standing(*fit["standing"])
-    if fit["best"] is None:
-        run.optimizer.load_state_dict(network, saved.state("optimizer.", "optimizer"))
-    else:
-        # The best weights go through the network into their snapshot.
-        kind = {"optimizer": type(run.optimizer).__name__}
-        best = {**kind, **saved.state("best.optimizer.", "best")}
-        run.optimizer.load_state_dict(network, best)
-        network.set_parameters(saved.tensors["best.parameters"])
-    state = run.optimizer.bind(network)
+def _take_over(run: Run, saved: Saved, history: History) -> None:
+    """Set weights, history, the optimiser and early stopping, at once."""
+    fit, network, optimizer = saved.fit, run.network, run.optimizer
+    state = optimizer._fresh(network)
     if run.monitor is not None:
         run.monitor.state = state
-        run.monitor.standing = standing or run.monitor.standing
+        if fit["standing"] is not None:
+            run.monitor.standing = Standing(*fit["standing"])
         if fit["best"] is not None:
-            run.monitor.keep()
-            run.optimizer._fill(state, saved.state("optimizer.", "optimizer"))
-            run.optimizer._take_schedule(fit["optimizer"])
-    network.set_parameters(saved.contents.parameters)
+            optimizer._fill(state, saved.state("best.optimizer.", "best"))
+            _keep(run.monitor, saved.tensors["best.parameters"])
+    optimizer._fill(state, saved.state("optimizer.", "optimizer"))
+    optimizer._take_schedule(fit["optimizer"])
+    changes = [optimizer._belonging(network, state), setting(network, "_history", history)]
     if fit["learning_rate"] is not None:
-        run.optimizer.learning_rate = fit["learning_rate"]
+        rate = nonnegative(fit["learning_rate"], "learning_rate")
+        changes.append(setting(optimizer, "_learning_rate", rate))
+    at_once(partial(network.set_parameters, saved.contents.parameters), *changes)
+
+
+def _keep(monitor: Monitor, parameters: NDArray[Any]) -> None:
+    """Let early stopping keep these parameters: they go through the network into a snapshot."""
+    network = monitor.network
+    before = _core.Snapshot(network, monitor.state)
+    try:
+        network.set_parameters(parameters)
+        monitor.keep()
+    finally:
+        before.restore()
 
 
 def _check_rates(run: Run, path: str, fit: Mapping[str, Any], history: History) -> None:
