@@ -258,3 +258,11 @@ def test_it_says_why_a_file_cannot_be_written(tmp_path, place, reason):
     assert done.returncode == 1
     assert f"{place}' cannot be written: {reason}" in done.stderr
     assert sorted(os.listdir(tmp_path)) == ["net", "x", "y"]
+
+
+def test_it_does_not_open_a_pipe_to_load_it(tmp_path):
+    """Opening it would wait for a writer."""
+    os.mkfifo(tmp_path / "pipe")
+    command = [PROGRAM, "verdicts", str(tmp_path / "pipe")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert "is no regular file" in done.stdout

@@ -85,8 +85,9 @@ class Model {
   void set_parameters(std::span<const T> values);
 
   // Writes a file that Network.load and Model::load read. The old file stays until the new one is
-  // whole, which keeps its owner, group, mode and ACL as Network.save does. std::runtime_error
-  // where it cannot be written (what() says why), or its header would be above 1 MB.
+  // whole. The new one has the old one's owner, group, mode and ACL, by the rules of Network.save.
+  // std::runtime_error where it cannot be written (what() says why), or its header would be above
+  // 1 MB.
   void save(const std::string& path) const;
 
  private:
