@@ -14,6 +14,7 @@ from chainrule import _core
 from chainrule import metrics as _metrics
 from chainrule.gradients import Gradients
 from chainrule.inputs.arrays import real_array
+from chainrule.inputs.targets import warn_of
 from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
 from chainrule.training import fit as _fit
@@ -75,6 +76,11 @@ class Network(_core.Network):
         binary_cross_entropy  -1/n_L Σ_j (y_j log a_j + (1 - y_j) log(1 - a_j)); needs a sigmoid
                               output; δ_j = (a_j - y_j)/n_L
         ===================== ================================================================
+
+        cross_entropy takes rows of probabilities (or labels), binary_cross_entropy numbers in
+        [0, 1]: any other target is a ValueError, a row whose sum is off 1 by more than 0.001 a
+        UserWarning. With the other losses, targets that the output activation cannot give (3.2
+        of sigmoid, -1 of relu) are a UserWarning: they want an "identity" output.
     dtype : {"float32", "float64"}
         Type of the parameters and of all arithmetic.
     init : str or callable, default "auto"
@@ -521,7 +527,9 @@ class Network(_core.Network):
             "cost", then the metrics by name.
         """
         with np.errstate(all="ignore"):
-            return _metrics.evaluate(self, x, y, sample_weight, metrics)
+            results, found = _metrics.evaluate(self, x, y, sample_weight, metrics)
+        warn_of(found)
+        return results
 
     def summary(self) -> None:
         """Print layers, shapes, activations, parameters and memory."""

@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.inputs.arrays import as_batch, real_array, row_slices, weight_array
+from chainrule.inputs.targets import joined
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule import _core
+    from chainrule.inputs.targets import Found
 
 Metric = str | Callable[[Any, Any], float]
 
@@ -206,14 +208,15 @@ def evaluate(
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
     metrics: Iterable[Metric] = (),
-) -> dict[str, float]:
-    """Return the cost and metrics; see ``Network.evaluate``."""
+) -> tuple[dict[str, float], Found | None]:
+    """Return the cost and metrics, and what is doubtful in y; see ``Network.evaluate``."""
     chosen = resolve(network, metrics)
     tallies = {name: tally for tally in _tallies(network, chosen) for name in tally.names}
     functions = {name: metric for name, metric in chosen.items() if name not in tallies}
     x, y, weight = as_batch(x, y, sample_weight)
     outputs = np.empty((len(x), network.sizes[-1]), network.dtype) if functions else None
     cost = total = 0.0
+    found = None
     for part in row_slices(len(x), max(network.sizes)):
         w = None if weight is None else weight[part]
         amount = part.stop - part.start if w is None else float(_sum(w))
@@ -225,7 +228,9 @@ def evaluate(
         if amount > 0:
             total += amount
             # A running mean: with one slice it is Network.cost to the last bit.
-            cost += (network.cost(x[part], y[part], w) - cost) * (amount / total)
+            of_part, in_part = network._quiet_cost(x[part], y[part], w, part.start)
+            cost += (of_part - cost) * (amount / total)
+            found = joined(found, in_part)
             a = a.astype(np.float64, copy=False)
             for tally in dict.fromkeys(tallies.values()):
                 tally.add(a, y[part], np.ones(len(a)) if w is None else w)
@@ -235,7 +240,7 @@ def evaluate(
     for name, function in functions.items():
         assert outputs is not None and callable(function)
         results[name] = _number(name, function(y, outputs))
-    return {"cost": cost, **{name: results[name] for name in chosen}}
+    return {"cost": cost, **{name: results[name] for name in chosen}}, found
 
 
 def resolve(network: _core.Network, metrics: Iterable[Metric]) -> dict[str, Metric]:

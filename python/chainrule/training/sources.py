@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from chainrule.inputs.targets import Notice
     from chainrule.network import Network
     from chainrule.optimizers import Optimizer
     from chainrule.training.regularization import Regularization
@@ -94,6 +95,7 @@ class Source(ABC):
                     self.threads,
                     position,
                     *self.regularization.arguments(network, position.samples),
+                    warn=False,
                 )
                 if bad_layer:
                     return Outcome(bad_layer, rate)
@@ -124,9 +126,10 @@ class Arrays(Source):
         class_weight: object,
         regularization: Regularization,
         threads: int | None,
+        notice: Notice,
     ) -> None:
         super().__init__(network, regularization, threads)
-        check(network, *data)
+        found = check(network, *data)
         x, y, w = data
         if class_weight is not None:
             w = ClassWeight(network, class_weight, y).times(y, w)
@@ -135,6 +138,7 @@ class Arrays(Source):
                     "class_weight, times sample_weight, must have a finite sum above 0 over the "
                     f"samples, got {w.sum()}"
                 )
+        notice(found)
         self.data = apart(network, x), apart(network, y), None if w is None else apart(network, w)
         self.n = len(data[0])
         self.batch_size = self.n if batch_size is None else min(batch_size, self.n)
@@ -192,6 +196,7 @@ class Stream(Source):
         class_weight: object,
         regularization: Regularization,
         threads: int | None,
+        notice: Notice,
     ) -> None:
         super().__init__(network, regularization, threads)
         if isinstance(batches, np.ndarray) or not (
@@ -209,6 +214,7 @@ class Stream(Source):
         self.source = batches
         self.class_weight = None if class_weight is None else ClassWeight(network, class_weight)
         self.batches = _length(batches)
+        self.notice = notice
 
     def train(
         self, optimizer: Optimizer, position: _core.Position, poll: Poll, watch: Watch
@@ -223,15 +229,17 @@ class Stream(Source):
 
     def _checked(self, skipped: int) -> Iterator[Batch]:
         for number, batch in enumerate(self._new(skipped), start=skipped + 1):
+            where = f"batch {number} (counted from 1): "
             try:
                 x, y, w = as_batch(*_parts(batch))
                 x, y = native(x, self.network.dtype), native(y, self.network.dtype)
-                self.network._check_data(x, y, w)
+                found = self.network._check_data(x, y, w)
                 if self.class_weight is not None:
                     w = self.class_weight.times(y, w)
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
-                raise kind(f"batch {number} (counted from 1): {error}") from error
+                raise kind(f"{where}{error}") from error
+            self.notice(found, where)
             yield x, y, w
 
     def _new(self, skipped: int) -> Iterator[object]:
