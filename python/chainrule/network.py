@@ -280,8 +280,8 @@ class Network(_core.Network):
         Raises
         ------
         ValueError, TypeError
-            If an argument is wrong or data are not finite; nothing has changed then. A bad
-            batch of a stream is named, and the steps before it are kept.
+            If an argument is wrong, data are not finite, or the loss refuses a target; nothing
+            has changed then. A bad batch of a stream is named, and the steps before it are kept.
         DivergenceError
             If the training leaves the finite numbers; weights and optimiser state are then
             those at the epoch's start.
@@ -292,6 +292,11 @@ class Network(_core.Network):
             If ``fit`` is already running on this network.
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last completed step.
+
+        Warns
+        -----
+        UserWarning
+            Once, of the first doubtful targets: see the losses of ``Network``.
         """
         # Bound beforehand: the claim can be given back where there is no memory left.
         end_fit = self._end_fit
@@ -352,8 +357,9 @@ class Network(_core.Network):
         Raises
         ------
         ValueError, TypeError
-            If an argument is wrong or the data are not finite; nothing has changed then. An
-            update that leaves the finite numbers is not undone: ``fit`` does that.
+            If an argument is wrong, the data are not finite, or the loss refuses a target;
+            nothing has changed then. An update that leaves the finite numbers is not undone:
+            ``fit`` does that.
         """
         state = None
         if learning_rate is not None and optimizer is None:  # plain descent: SGD without a state
