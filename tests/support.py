@@ -30,6 +30,19 @@ OUTPUT_PAIRS = [
     for loss in reference.permitted_losses(output)
 ]
 
+#: The numbers that a bounded activation can give, its minimum rounded up; None: without a bound.
+OUTPUT_RANGES = {
+    "sigmoid": (0, 1),
+    "softmax": (0, 1),
+    "tanh": (-1, 1),
+    "relu": (0, None),
+    "softplus": (0, None),
+    "elu": (-1, None),
+    "selu": (-1.758099, None),
+    "silu": (-0.278464, None),
+    "gelu": (-0.169971, None),
+}
+
 #: The rule that excludes kinks: no pre-activation of relu, leaky_relu, elu or selu within this
 #: distance of 0, no residual of mae within it of 0, none of huber within it of -1 or 1.
 MARGIN = 1e-3
@@ -99,12 +112,19 @@ def random_network(
     return net
 
 
-def random_targets(rng: np.random.Generator, n: int, width: int, loss: str) -> np.ndarray:
+def random_targets(
+    rng: np.random.Generator, n: int, width: int, loss: str, output: str = "identity"
+) -> np.ndarray:
+    """Targets that the output activation can give; without one, that the loss takes."""
     if loss == "cross_entropy":
         return rng.dirichlet(np.ones(width), n)
     if loss == "binary_cross_entropy":
         return rng.random((n, width))
-    return rng.normal(0, 1.5, (n, width))
+    low, high = OUTPUT_RANGES.get(output, (None, None))
+    if high is not None:
+        return rng.uniform(low, high, (n, width))
+    y = rng.normal(0, 1.5, (n, width))
+    return y if low is None else low + np.abs(y)
 
 
 def smooth_problem(
@@ -121,7 +141,7 @@ def smooth_problem(
         rng = np.random.default_rng([seed, attempt])
         net = random_network(rng, sizes, activations, loss, **options)
         x = rng.normal(size=(n, sizes[0])).astype(net.dtype)
-        y = random_targets(rng, n, sizes[-1], loss).astype(net.dtype)
+        y = random_targets(rng, n, sizes[-1], loss, activations[-1]).astype(net.dtype)
         twin = reference.Net.of(net)
         if twin.margin(x, y) >= MARGIN and np.linalg.norm(flat(twin.gradients(x, y))) >= 1e-3:
             return net, x, y

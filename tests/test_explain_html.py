@@ -114,7 +114,7 @@ def test_the_same_trace_gives_the_same_page(trace, path):
     ids=str,
 )
 def test_a_page_stays_small(rng, path, sizes, samples, largest):
-    net = cr.Network(sizes, "tanh", "mse", seed=0)
+    net = cr.Network(sizes, ["tanh", "identity"], "mse", seed=0)
     x, y = rng.normal(size=(samples, sizes[0])), rng.normal(size=(samples, sizes[-1]))
     net.trace(x, y).to_html(path)
     assert path.stat().st_size < largest

@@ -21,7 +21,7 @@ def problem(output, loss, bias, seed=0):
         weights = [rng.normal(size=(n, m)) for m, n in pairwise(SIZES)]
         biases = [rng.normal(size=n) for n in SIZES[1:]] if bias else []
         net = reference.Net(weights, biases, [*hidden, output], loss)
-        x, y = rng.normal(size=(6, SIZES[0])), random_targets(rng, 6, SIZES[-1], loss)
+        x, y = rng.normal(size=(6, SIZES[0])), random_targets(rng, 6, SIZES[-1], loss, output)
         if net.margin(x, y) > 1e-3 and np.linalg.norm(flat(net.gradients(x, y))) > 1e-3:
             return net, x, y, rng
     raise AssertionError("every draw lies on a kink")

@@ -38,7 +38,7 @@ AROUND_CHUNKS = [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUN
 def problem(rng, sizes, output, loss, dtype, n, hidden="tanh"):
     """A network, and n rows of samples, targets and derivatives ∂C/∂a^L."""
     net = random_network(rng, sizes, [hidden] * (len(sizes) - 2) + [output], loss, dtype=dtype)
-    x, y = rng.normal(size=(n, sizes[0])), random_targets(rng, n, sizes[-1], loss)
+    x, y = rng.normal(size=(n, sizes[0])), random_targets(rng, n, sizes[-1], loss, output)
     return net, tuple(part.astype(dtype) for part in (x, y, rng.normal(size=y.shape)))
 
 

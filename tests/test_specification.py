@@ -77,7 +77,7 @@ def assert_same_derivatives(net, x, y, weights=None):
 def problem(rng, sizes, activations, loss, n, dtype, **options):
     net = random_network(rng, sizes, activations, loss, dtype=dtype, **options)
     x = rng.normal(size=(n, sizes[0])).astype(dtype)
-    return net, x, random_targets(rng, n, sizes[-1], loss).astype(dtype)
+    return net, x, random_targets(rng, n, sizes[-1], loss, net.activations[-1]).astype(dtype)
 
 
 # --- the numbers of the specification ---------------------------------------------------------

@@ -209,7 +209,7 @@ def test_the_page_computes_every_loss_as_the_library(rng, show, worked_example):
     page = show(worked_example, [1.0], [1.0])
     for output, loss in OUTPUT_PAIRS:
         net = random_network(rng, [3, 4, 3], ["tanh", output], loss)
-        assert_traces(page, net, rng.normal(size=3), random_targets(rng, 1, 3, loss)[0])
+        assert_traces(page, net, rng.normal(size=3), random_targets(rng, 1, 3, loss, output)[0])
 
 
 def test_the_page_computes_every_activation_as_the_library(rng, show, worked_example):

@@ -3,14 +3,12 @@
 
 #include "bindings/batch.h"
 #include "bindings/instances.h"
+#include "bindings/targets.h"
 
 namespace chainrule::python {
 namespace {
 
-double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight,
-            const py::object& label_smoothing) {
-  Batch batch(handle, x, y, weight);
-  batch.smooth(handle, label_smoothing);
+double cost_of(PyNetwork& handle, const Batch& batch) {
   return handle.visit([&](auto& typed) {
     auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
     const double result = read_network(handle, batch.work, [&] {
@@ -21,10 +19,30 @@ double cost(PyNetwork& handle, const py::object& x, const py::object& y, const p
   });
 }
 
-py::tuple gradients_of(PyNetwork& handle, const py::object& x, const py::object& y,
-                       const py::object& weight, const py::object& label_smoothing) {
+double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight,
+            const py::object& label_smoothing) {
   Batch batch(handle, x, y, weight);
   batch.smooth(handle, label_smoothing);
+  warn_of_targets(handle, batch);
+  return cost_of(handle, batch);
+}
+
+// For callers that warn themselves, once for many calls.
+py::tuple quiet_cost(PyNetwork& handle, const py::object& x, const py::object& y,
+                     const py::object& weight, std::size_t first_row) {
+  const Batch batch(handle, x, y, weight, true, first_row);
+  const py::object concern = check_targets(handle, batch, false, first_row);
+  return py::make_tuple(cost_of(handle, batch), concern);
+}
+
+py::tuple gradients_of(PyNetwork& handle, const py::object& x, const py::object& y,
+                       const py::object& weight, const py::object& label_smoothing, bool warn) {
+  Batch batch(handle, x, y, weight);
+  batch.smooth(handle, label_smoothing);
+  if (warn)
+    warn_of_targets(handle, batch);
+  else
+    check_targets(handle, batch, false);
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
     AlignedBuffer<T> gradient(typed.network.layout.size);
@@ -182,6 +200,7 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
 
 py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) {
   const Batch batch(handle, x, y, py::none());
+  warn_of_targets(handle, batch);
   return handle.visit([&](auto& typed) { return trace_typed(handle, typed.network, batch); });
 }
 
@@ -216,10 +235,19 @@ Raises
 ------
 TypeError, ValueError
     An array of another kind, shape or range; the message says what was expected.
+
+Warns
+-----
+UserWarning
+    Of targets that the output activation cannot give, and of rows that do not sum to 1 with
+    cross_entropy.
 )")
       .def("_gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
            py::arg("sample_weight") = py::none(), py::arg("label_smoothing") = 0.0,
-           "(cost, ∇W of every layer, ∇b of every layer).")
+           py::arg("warn") = true, "(cost, ∇W of every layer, ∇b of every layer).")
+      .def("_quiet_cost", &quiet_cost, py::arg("x"), py::arg("y"),
+           py::arg("sample_weight") = py::none(), py::arg("first_row") = 0,
+           "(the cost, what the user is to be warned of): see `_check_data`.")
       .def("_record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
       .def("_trace_of", &trace_of, py::arg("x"), py::arg("y"),
            "(a, z, g', δ) of every layer, per sample.");

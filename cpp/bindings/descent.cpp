@@ -12,6 +12,7 @@
 #include "bindings/batch.h"
 #include "bindings/instances.h"
 #include "bindings/optimizer_state.h"
+#include "bindings/targets.h"
 #include "core/random.h"
 
 namespace chainrule::python {
@@ -27,16 +28,12 @@ int checked_threads(std::optional<int> threads) {
 
 // Finite everywhere, in slices so that Ctrl-C is answered.
 template <class T>
-void check_finite(const Matrix& matrix, const char* name, std::size_t first_row = 0) {
+void check_finite(const Matrix& x, std::size_t first_row = 0) {
   constexpr std::size_t kSlice = 4096;
-  for (std::size_t begin = 0; begin < matrix.rows; begin += kSlice) {
-    const std::size_t end = std::min(begin + kSlice, matrix.rows);
-    const std::size_t bad = first_nonfinite_row<T>(matrix, begin, end);
-    if (bad < end)
-      throw py::value_error(
-          std::string("row ") + std::to_string(first_row + bad) + " of " + name +
-          " holds NaN, an infinity, or a number too large for the network's dtype; "
-          "clean the data before training, for instance with numpy.nan_to_num");
+  for (std::size_t begin = 0; begin < x.rows; begin += kSlice) {
+    const std::size_t end = std::min(begin + kSlice, x.rows);
+    const std::size_t bad = first_nonfinite_row<T>(x, begin, end);
+    if (bad < end) refuse_nonfinite(first_row + bad, "x");
     if (PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
 }
@@ -78,7 +75,7 @@ Dropout view_dropout(const DropoutArgument& argument, const Layout& layout) {
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                const py::object& weight, OptimizerState* state, double learning_rate,
                std::optional<int> threads, Position* position, const py::object& label_smoothing,
-               const DropoutArgument& dropout_argument) {
+               const DropoutArgument& dropout_argument, bool warn) {
   const Dropout dropout = view_dropout(dropout_argument, handle.layout());
   Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
   batch.smooth(handle, label_smoothing);
@@ -87,8 +84,11 @@ py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
       state->check_rate<T>(learning_rate);
     else
       check_rate<T>(learning_rate);
-    check_finite<T>(batch.samples.x, "x");
-    check_finite<T>(batch.samples.y.matrix, "y");
+    check_finite<T>(batch.samples.x);
+    if (warn)
+      warn_of_targets(handle, batch, true);
+    else
+      check_targets(handle, batch, true);
     Optimizer<T> plain(Rule::sgd, {}, typed.network.layout);
     Optimizer<T>& optimizer = state != nullptr ? state->for_network<T>(handle) : plain;
     const int team = checked_threads(threads);
@@ -271,13 +271,11 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
   });
 }
 
-void check_data(PyNetwork& handle, const py::object& x, const py::object& y,
-                const py::object& weight, std::size_t first_row) {
+py::object check_data(PyNetwork& handle, const py::object& x, const py::object& y,
+                      const py::object& weight, std::size_t first_row) {
   const Batch batch(handle, x, y, weight, false, first_row);
-  handle.visit([&]<class T>(TypedNetwork<T>&) {
-    check_finite<T>(batch.samples.x, "x", first_row);
-    check_finite<T>(batch.samples.y.matrix, "y", first_row);
-  });
+  handle.visit([&]<class T>(TypedNetwork<T>&) { check_finite<T>(batch.samples.x, first_row); });
+  return check_targets(handle, batch, true, first_row);
 }
 
 std::unique_ptr<Position> make_position(std::size_t steps, std::size_t samples, double cost,
@@ -303,7 +301,7 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
       .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
            py::arg("position") = py::none(), py::arg("label_smoothing") = 0.0,
-           py::arg("dropout") = py::none(),
+           py::arg("dropout") = py::none(), py::arg("warn") = true,
            "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
            "Moves `position` on.")
       .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
@@ -325,7 +323,8 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
           py::arg("label_smoothing"), "Raise unless targets of this network can be so smoothed.")
       .def("_check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
            py::arg("first_row") = 0,
-           "Raise unless everything fits this network and is finite; rows count from `first_row`.");
+           "Raise unless everything fits this network and is finite; rows count from `first_row`. "
+           "Returns what the user is to be warned of: None, or what Concern is made of.");
 }
 
 }  // namespace chainrule::python

@@ -1,9 +1,11 @@
 // Module-level functions: configuration, threads, and the parts that tests look at alone.
 #include <array>
+#include <iterator>
 #include <string_view>
 
 #include "bindings/handle.h"
 #include "core/initialize.h"
+#include "core/output_range.h"
 #include "core/random.h"
 #include "core/roofline.h"
 #include "core/threads.h"
@@ -90,6 +92,16 @@ py::tuple name_tuple(const std::string_view (&names)[N]) {
   return tuple;
 }
 
+// The bounds of what an activation gives, infinite where it has none.
+py::tuple range_of(const std::string& activation) {
+  for (std::size_t i = 0; i < std::size(kActivationNames); ++i) {
+    if (kActivationNames[i] != activation) continue;
+    const OutputRange range = output_range(static_cast<Activation>(i));
+    return py::make_tuple(range.low, range.high);
+  }
+  throw py::value_error("unknown activation '" + activation + "'");
+}
+
 py::dict config() {
   std::array<std::string_view, 8> names;
   const std::size_t n = available_isas(names.data(), names.size());
@@ -131,6 +143,8 @@ void bind_functions(py::module_& module) {
   module.def("elementary", &elementary, py::arg("name"), py::arg("x"));
   module.def("set_num_threads", &set_threads, py::arg("n"));
   module.def("get_num_threads", &get_num_threads);
+  module.def("output_range", &range_of, py::arg("activation"),
+             "(the least, the greatest) number that an activation can give.");
   module.def("config", &config);
   module.def("fma_rate", &measure_fma, py::arg("dtype"),
              "Floating-point operations a second of one thread that does fma alone.");

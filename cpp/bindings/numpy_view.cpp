@@ -128,6 +128,18 @@ Matrix readable_matrix(py::object& array, int typenum, bool convert, const char*
   return as_matrix(as_array(array), *type, vector_is_column);
 }
 
+// What makes labels of an array that may be meant as such; nothing where it cannot be.
+std::string label_mend(PyArrayObject* y, const Layout& layout, std::size_t rows, bool vector) {
+  if (layout.loss != Loss::cross_entropy) return "";
+  const int ndim = PyArray_NDIM(y);
+  const std::size_t n = static_cast<std::size_t>(PyArray_SIZE(y));
+  const bool column = ndim == 2 && PyArray_DIM(y, 1) == 1;
+  if (n != (vector ? 1 : rows) || (vector ? ndim > 1 : ndim != 1 && !column)) return "";
+  const std::string cast = PyTypeNum_ISFLOAT(PyArray_TYPE(y)) ? ".astype(int)" : "";
+  if (vector) return "; for a label pass int(y)";
+  return column ? "; for labels pass y.ravel()" + cast : "; for labels pass y" + cast;
+}
+
 [[noreturn]] void refuse_targets(PyArrayObject* y, const Layout& layout, std::size_t rows,
                                  bool vector) {
   const std::string n = std::to_string(layout.n_outputs());
@@ -139,7 +151,8 @@ Matrix readable_matrix(py::object& array, int typenum, bool convert, const char*
   else if (layout.n_outputs() == 1)
     expected += vector ? ", or one number" : ", or (" + samples + ",)";
   throw py::value_error("y has shape " + shape_text(y) + " and dtype " + dtype_text(y) +
-                        ", expected shape " + expected + "; nothing is broadcast");
+                        ", expected shape " + expected + "; nothing is broadcast" +
+                        label_mend(y, layout, rows, vector));
 }
 
 // True where a row of `object`, if that is an array of one or two dimensions, touches `out`.
@@ -239,7 +252,7 @@ TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t row
   PyArrayObject* const y = as_array(input.array);
   const int ndim = PyArray_NDIM(y);
   const auto dim = [&](int i) { return static_cast<std::size_t>(PyArray_DIM(y, i)); };
-  const bool integer = PyTypeNum_ISINTEGER(PyArray_TYPE(y));
+  const bool integer = PyTypeNum_ISINTEGER(PyArray_TYPE(y)) || PyTypeNum_ISBOOL(PyArray_TYPE(y));
   const std::size_t n = layout.n_outputs();
   const bool one_per_sample = vector ? ndim == 0 : ndim == 1 && dim(0) == rows;
   input.targets.labels = layout.loss == Loss::cross_entropy && integer && one_per_sample;

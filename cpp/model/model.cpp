@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "core/network.h"
+#include "core/targets.h"
 #include "core/training.h"
 #include "kernels/kernels.h"
 #include "model/file.h"
@@ -25,6 +26,20 @@ Matrix rows_of(std::span<const T> values, std::size_t rows, std::size_t columns)
 
 bool are_rows(std::size_t n_x, std::size_t n_in, std::size_t n_y, std::size_t n_out) {
   return n_x % n_in == 0 && n_y % n_out == 0 && n_x / n_in == n_y / n_out;
+}
+
+// Throws where a number is not finite, or the loss refuses a target.
+template <class T>
+void check_samples(const Samples& samples, const Layout& layout) {
+  const std::size_t rows = samples.x.rows;
+  const std::size_t bad = first_nonfinite_row<T>(samples.x, 0, rows);
+  TargetFaults faults;
+  find_target_faults<T>(samples.y, layout, 0, rows, faults);
+  if (bad < rows || faults.nonfinite_row != kNoRow)
+    throw std::invalid_argument("row " + std::to_string(bad < rows ? bad : faults.nonfinite_row) +
+                                " of " + (bad < rows ? "x" : "y") + " is not finite");
+  if (faults.outside_row != kNoRow && is_fused(layout.loss))
+    throw std::invalid_argument(refusal_of_targets<T>(samples.y, layout, faults));
 }
 
 }  // namespace
@@ -161,12 +176,7 @@ double Model<T>::train_step(std::span<const T> x, std::span<const T> y, double l
   Samples samples;
   samples.x = rows_of(x, rows, n_inputs());
   samples.y.matrix = rows_of(y, rows, n_outputs());
-  for (const Matrix* matrix : {&samples.x, &samples.y.matrix}) {
-    const std::size_t bad = first_nonfinite_row<T>(*matrix, 0, rows);
-    if (bad < rows)
-      throw std::invalid_argument("row " + std::to_string(bad) + " of " +
-                                  (matrix == &samples.x ? "x" : "y") + " is not finite");
-  }
+  check_samples<T>(samples, layout);
   const std::size_t needed = workspace_rows(rows);
   if (!state.workspace || state.workspace->rows < needed)
     state.workspace = std::make_unique<Workspace<T>>(layout, needed);

@@ -15,6 +15,7 @@ from chainrule import _core
 from chainrule import metrics as _metrics
 from chainrule.gradients import Gradients
 from chainrule.inputs.arrays import real_array
+from chainrule.inputs.targets import warn_of
 from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
 from chainrule.training import fit as _fit
@@ -79,6 +80,11 @@ class Network(_core.Network):
         binary_cross_entropy  -1/n_L Σ_j (y_j log a_j + (1 - y_j) log(1 - a_j)); needs a sigmoid
                               output; δ_j = (a_j - y_j)/n_L
         ===================== ================================================================
+
+        cross_entropy takes rows of probabilities (or labels), binary_cross_entropy numbers in
+        [0, 1]: any other target is a ValueError, a row whose sum is off 1 by more than 0.001 a
+        UserWarning. With the other losses, targets that the output activation cannot give (3.2
+        of sigmoid, -1 of relu) are a UserWarning: they want an "identity" output.
     dtype : {"float32", "float64"}
         Type of the parameters and of all arithmetic.
     init : str or callable, default "auto"
@@ -277,8 +283,8 @@ class Network(_core.Network):
         Raises
         ------
         ValueError, TypeError
-            If an argument is wrong or data are not finite; nothing has changed then. A bad
-            batch of a stream is named, and the steps before it are kept.
+            If an argument is wrong, data are not finite, or the loss refuses a target; nothing
+            has changed then. A bad batch of a stream is named, and the steps before it are kept.
         DivergenceError
             If the training leaves the finite numbers; weights and optimiser state are then
             those at the epoch's start.
@@ -289,6 +295,11 @@ class Network(_core.Network):
             If ``fit`` is already running on this network.
         KeyboardInterrupt
             On Ctrl-C; the weights are those of the last completed step.
+
+        Warns
+        -----
+        UserWarning
+            Once, of the first doubtful targets: see the losses of ``Network``.
         """
         return self._fit_alone(
             _fit.fit,
@@ -343,8 +354,9 @@ class Network(_core.Network):
         Raises
         ------
         ValueError, TypeError
-            If an argument is wrong or the data are not finite; nothing has changed then. An
-            update that leaves the finite numbers is not undone: ``fit`` does that.
+            If an argument is wrong, the data are not finite, or the loss refuses a target;
+            nothing has changed then. An update that leaves the finite numbers is not undone:
+            ``fit`` does that.
         """
         state = None
         if learning_rate is not None and optimizer is None:  # plain descent: SGD without a state
@@ -520,7 +532,9 @@ class Network(_core.Network):
             "cost", then the metrics by name.
         """
         with np.errstate(all="ignore"):
-            return _metrics.evaluate(self, x, y, sample_weight, metrics)
+            results, found = _metrics.evaluate(self, x, y, sample_weight, metrics)
+        warn_of(found)
+        return results
 
     def summary(self) -> None:
         """Print layers, shapes, activations, parameters and memory."""

@@ -17,7 +17,8 @@ def narrow():
 @pytest.fixture
 def batch():
     rng = np.random.default_rng(1)
-    return rng.normal(size=(6, 3)).astype(np.float32), rng.normal(size=(6, 2)).astype(np.float32)
+    x, y = rng.normal(size=(6, 3)), rng.uniform(-1, 1, size=(6, 2))
+    return x.astype(np.float32), y.astype(np.float32)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_a_refused_call_does_not_bind_the_optimizer(narrow, batch):
     optimizer = cr.Adam()
     with pytest.raises(ValueError):
         narrow.train_step(x[:, :2], y, optimizer=optimizer)
-    other = cr.Network([3, 2], seed=0)
+    other = cr.Network([3, 2], "tanh", seed=0)
     other.train_step(x, y, optimizer=optimizer)
     with pytest.raises(ValueError, match="network"):
         narrow.train_step(x, y, optimizer=optimizer)

@@ -76,7 +76,9 @@ class Model {
   // One step of gradient descent, W ← W - η ∇W, from a batch: x holds n_0 numbers a row, y n_L.
   // Returns the batch's cost before it. The same bits as Network.train_step(x, y,
   // learning_rate=η). std::invalid_argument where the spans do not hold the same whole number of
-  // rows, at least one, or a number is not finite; nothing has changed then.
+  // rows, at least one, a number is not finite, or a target lies outside [0, 1] with cross_entropy
+  // or binary_cross_entropy; nothing has changed then. What Python only warns of is taken: rows
+  // that do not sum to 1 with cross_entropy, and with other losses any finite target.
   double train_step(std::span<const T> x, std::span<const T> y, double learning_rate);
 
   // All parameters: W¹ row-major, b¹, W², …

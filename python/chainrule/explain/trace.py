@@ -230,7 +230,7 @@ def trace(network: _core.Network, x: ArrayLike, y: ArrayLike) -> Trace:
     pins = [weakref.ref(array) for array in (x, y) if isinstance(array, np.ndarray)]
     weights = tuple(w.copy() for w in network.weights)
     a, z, g_prime, delta = network._trace_of(x, y)
-    cost, grad_weights, grad_biases = network._gradients_of(x, y)
+    cost, grad_weights, grad_biases = network._gradients_of(x, y, warn=False)
     outputs = np.atleast_2d(a[-1])
     with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
         targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.inputs.targets import joined
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule import _core
+    from chainrule.inputs.targets import Found
 
 # Numbers a slice may hold: a few megabytes, so that a conversion stays in the cache.
 SLICE_SIZE = 2**20
@@ -113,11 +116,17 @@ def check(
     x: NDArray[Any],
     y: NDArray[Any],
     sample_weight: NDArray[np.float64] | None,
-) -> None:
-    """Raise ValueError unless shapes fit the network and every number is finite."""
+    first_row: int = 0,
+) -> Found | None:
+    """Raise ValueError unless the data fit the network and its loss, and are finite.
+
+    Rows count from `first_row`. Returns what the user is to be warned of.
+    """
     if is_native(x) and is_native(y) or not len(x):
-        network._check_data(native(x, network.dtype), native(y, network.dtype), sample_weight)
-        return
+        whole = native(x, network.dtype), native(y, network.dtype)
+        return network._check_data(*whole, sample_weight, first_row)
+    found = None
     for part in row_slices(len(x), max(network.sizes)):
         x_part, y_part = native(x[part], network.dtype), native(y[part], network.dtype)
-        network._check_data(x_part, y_part, None, part.start)
+        found = joined(found, network._check_data(x_part, y_part, None, first_row + part.start))
+    return found

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.inputs.arrays import as_batch, row_slices
+from chainrule.inputs.targets import joined
 from chainrule.metrics.functions import roc_auc
 from chainrule.metrics.tallies import Classes, Errors, Tally, TopK, ordered_sum
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from chainrule import _core
+    from chainrule.inputs.targets import Found
 
 Metric = str | Callable[[Any, Any], float]
 
@@ -34,14 +36,15 @@ def evaluate(
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
     metrics: Iterable[Metric] = (),
-) -> dict[str, float]:
-    """Return the cost and metrics; see ``Network.evaluate``."""
+) -> tuple[dict[str, float], Found | None]:
+    """Return the cost and metrics, and what is doubtful in y; see ``Network.evaluate``."""
     chosen = resolve(network, metrics)
     tallies = {name: tally for tally in _tallies(network, chosen) for name in tally.names}
     functions = {name: metric for name, metric in chosen.items() if name not in tallies}
     x, y, weight = as_batch(x, y, sample_weight)
     outputs = np.empty((len(x), network.sizes[-1]), network.dtype) if functions else None
     cost = total = 0.0
+    found = None
     for part in row_slices(len(x), max(network.sizes)):
         w = None if weight is None else weight[part]
         amount = part.stop - part.start if w is None else float(ordered_sum(w))
@@ -53,7 +56,9 @@ def evaluate(
         if amount > 0:
             total += amount
             # A running mean: with one slice it is Network.cost to the last bit.
-            cost += (network.cost(x[part], y[part], w) - cost) * (amount / total)
+            of_part, in_part = network._quiet_cost(x[part], y[part], w, part.start)
+            cost += (of_part - cost) * (amount / total)
+            found = joined(found, in_part)
             a = a.astype(np.float64, copy=False)
             for tally in dict.fromkeys(tallies.values()):
                 tally.add(a, y[part], np.ones(len(a)) if w is None else w)
@@ -63,7 +68,7 @@ def evaluate(
     for name, function in functions.items():
         assert outputs is not None and callable(function)
         results[name] = _number(name, function(y, outputs))
-    return {"cost": cost, **{name: results[name] for name in chosen}}
+    return {"cost": cost, **{name: results[name] for name in chosen}}, found
 
 
 def resolve(network: _core.Network, metrics: Iterable[Metric]) -> dict[str, Metric]:

@@ -7,10 +7,13 @@ from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
+
 from chainrule import _core
 from chainrule.inputs.arrays import as_batch, check
 from chainrule.inputs.numbers import count
-from chainrule.metrics import resolve
+from chainrule.inputs.targets import Notice
+from chainrule.metrics import evaluate, resolve
 from chainrule.optimizers import choose
 from chainrule.training.callbacks import Callbacks
 from chainrule.training.checkpoint import Checkpoint
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from chainrule.inputs.targets import Found
     from chainrule.metrics import Metric
     from chainrule.network import Network
     from chainrule.optimizers import LearningRate, Optimizer
@@ -72,7 +76,8 @@ def fit(
     rule = _stopping_rule(early_stopping)
     metrics = _listed(metrics)
     names = list(resolve(network, metrics))
-    validation = _validation(network, validation_data)
+    notice = Notice()
+    validation, doubtful = _validation(network, validation_data)
     regularization = Regularization.checked(network, label_smoothing, dropout)
 
     training: Batch | None = None
@@ -82,10 +87,10 @@ def fit(
         if validation_split:
             training, validation = _split(training, validation_split, validation)
         source = Arrays(
-            network, training, batch_size, shuffle, class_weight, regularization, threads
+            network, training, batch_size, shuffle, class_weight, regularization, threads, notice
         )
         if validation_split:
-            check(network, *cast("Batch", validation))
+            notice(check(network, *cast("Batch", validation), first_row=len(training[0])))
     else:
         if sample_weight is not None:
             raise ValueError(
@@ -95,7 +100,8 @@ def fit(
             raise ValueError("validation_split needs arrays: give a stream validation_data")
         if metrics and validation is None:
             raise ValueError("metrics of a stream need validation_data to be evaluated on")
-        source = Stream(network, X, epochs, class_weight, regularization, threads)
+        source = Stream(network, X, epochs, class_weight, regularization, threads, notice)
+    notice(doubtful, "validation_data: ")
     measures = Measures(network, training, validation, metrics)
     monitor = None
     if rule is not None:
@@ -153,14 +159,18 @@ class Measures:
 
     def after_epoch(self) -> tuple[dict[str, float], dict[str, float]]:
         """Return metrics of the training data, and cost and metrics of the validation data."""
-        evaluate = self.network.evaluate
         if self.validation is not None:
-            return {}, evaluate(*self.validation, metrics=self.metrics)
+            return {}, self._of(self.validation)
         if not self.metrics:
             return {}, {}
-        found = evaluate(*cast("Batch", self.training), metrics=self.metrics)
+        found = self._of(cast("Batch", self.training))
         del found["cost"]
         return found, {}
+
+    def _of(self, data: Batch) -> dict[str, float]:
+        # Doubtful targets were warned of before the first epoch.
+        with np.errstate(all="ignore"):
+            return evaluate(self.network, *data, self.metrics)[0]
 
     def check_name(self, monitor: str, names: Sequence[str]) -> None:
         """Raise ValueError unless there will be a cost or metric `monitor`."""
@@ -369,17 +379,19 @@ def _stopping_rule(value: EarlyStopping | int | None) -> EarlyStopping | None:
     return EarlyStopping(count(value, "early_stopping"))
 
 
-def _validation(network: Network, data: Sequence[ArrayLike] | None) -> Batch | None:
+def _validation(
+    network: Network, data: Sequence[ArrayLike] | None
+) -> tuple[Batch | None, Found | None]:
     if data is None:
-        return None
+        return None, None
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
     try:
         batch = as_batch(data[0], data[1], data[2] if len(data) == 3 else None)
-        check(network, *batch)
+        found = check(network, *batch)
     except ValueError as error:
         raise ValueError(f"validation_data: {error}") from error
-    return batch
+    return batch, found
 
 
 def _split(data: Batch, share: float, validation: Batch | None) -> tuple[Batch, Batch]:

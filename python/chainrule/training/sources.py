@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from chainrule.inputs.targets import Found, Notice
     from chainrule.optimizers import Optimizer
     from chainrule.training.fingerprint import BatchDigest
     from chainrule.training.regularization import Regularization
@@ -96,6 +97,7 @@ class Source(ABC):
                     self.threads,
                     position,
                     *self.regularization.arguments(network, position.samples),
+                    warn=False,
                 )
                 if bad_layer:
                     return Outcome(bad_layer, rate)
@@ -126,9 +128,10 @@ class Arrays(Source):
         class_weight: object,
         regularization: Regularization,
         threads: int | None,
+        notice: Notice,
     ) -> None:
         super().__init__(network, regularization, threads)
-        check(network, *data)
+        found = check(network, *data)
         x, y, w = data
         if class_weight is not None:
             self.class_weight = ClassWeight(network, class_weight, y)
@@ -138,6 +141,7 @@ class Arrays(Source):
                     "class_weight, times sample_weight, must have a finite sum above 0 over the "
                     f"samples, got {w.sum()}"
                 )
+        notice(found)
         self.data = apart(network, x), apart(network, y), None if w is None else apart(network, w)
         self.n = len(data[0])
         self.batch_size = self.n if batch_size is None else min(batch_size, self.n)
@@ -202,6 +206,7 @@ class Stream(Source):
         class_weight: object,
         regularization: Regularization,
         threads: int | None,
+        notice: Notice,
     ) -> None:
         super().__init__(network, regularization, threads)
         if isinstance(batches, np.ndarray) or not (
@@ -220,6 +225,7 @@ class Stream(Source):
         if class_weight is not None:
             self.class_weight = ClassWeight(network, class_weight)
         self.batches = _length(batches)
+        self.notice = notice
         self._rest: Iterator[object] | None = None  # of an epoch of which `skip` took the beginning
 
     def skip(self, steps: int, digest: str) -> None:
@@ -238,7 +244,7 @@ class Stream(Source):
                     f"X ended after {number - 1} batches, and the checkpoint is {steps} batches "
                     "into the epoch"
                 ) from None
-            self.digest.add(number, self._arrays(number, batch))
+            self.digest.add(number, self._arrays(number, batch)[0])
         if self.digest.at(steps) != digest:
             raise ValueError(
                 f"the first {steps} batches of X are not those that the checkpoint was trained on "
@@ -265,21 +271,22 @@ class Stream(Source):
         rest, self._rest = self._rest, None
         batches = self._new() if rest is None else rest
         for number, batch in enumerate(batches, start=done + 1):
-            x, y, w = arrays = self._arrays(number, batch)
+            (x, y, w), found = self._arrays(number, batch)
             if self.digest is not None:
-                self.digest.add(number, arrays)
+                self.digest.add(number, (x, y, w))
+            self.notice(found, _place(number))
             yield x, y, w if self.class_weight is None else self.class_weight.times(y, w)
 
-    def _arrays(self, number: int, batch: object) -> Batch:
-        """Return a batch, checked; errors name its number."""
+    def _arrays(self, number: int, batch: object) -> tuple[Batch, Found | None]:
+        """Return a batch, checked, and what is doubtful in it; errors name its number."""
         try:
             x, y, w = as_batch(*_parts(batch))
             x, y = native(x, self.network.dtype), native(y, self.network.dtype)
-            self.network._check_data(x, y, w)
+            found = self.network._check_data(x, y, w)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            raise kind(f"batch {number} (counted from 1): {error}") from error
-        return x, y, w
+            raise kind(f"{_place(number)}{error}") from error
+        return (x, y, w), found
 
     def _new(self) -> Iterator[object]:
         """Return an iterator over an epoch's batches."""
@@ -292,6 +299,10 @@ class Stream(Source):
                     f"got {type(batches).__name__}"
                 )
         return iter(batches)
+
+
+def _place(number: int) -> str:
+    return f"batch {number} (counted from 1): "
 
 
 def _length(batches: object) -> int | None:
