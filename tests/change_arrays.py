@@ -22,6 +22,7 @@ from functools import partial
 import numpy as np
 
 import chainrule as cr
+from chainrule import _core
 
 N, WIDTH, ATTEMPTS = 3000, 48, 500
 
@@ -93,7 +94,7 @@ def pullback(ready: Change, y):
 def trace(ready: Change, x, y):
     net = network()
     ready()
-    return net._trace_of(x, y)[3][0]
+    return _core.trace(net, x, y)[3][0]
 
 
 def train_step(ready: Change, x, y, sample_weight):

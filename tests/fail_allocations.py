@@ -328,7 +328,7 @@ def freeze_core() -> Trial:
 
 def pull_back() -> Trial:
     net = network()
-    return Trial(partial(net._record(X)[1].pullback, TARGETS), net)
+    return Trial(partial(_core.record(net, X)[1].pullback, TARGETS), net)
 
 
 def make_state() -> Trial:
@@ -358,13 +358,13 @@ def take_snapshot() -> Trial:
 def step_core() -> Trial:
     net = network()
     state = _core.OptimizerState(net, "adam", {})
-    return Trial(partial(net._step, X, Y, np.ones(40), state, 0.1), net, state)
+    return Trial(partial(_core.step, net, X, Y, np.ones(40), state, 0.1), net, state)
 
 
 def update_core() -> Trial:
     net = network()
     state = _core.OptimizerState(net, "sgd", {})
-    return Trial(partial(net._update, net.weights, net.biases, state, 0.1), net, state)
+    return Trial(partial(_core.update, net, net.weights, net.biases, state, 0.1), net, state)
 
 
 def train_core() -> Trial:
@@ -372,7 +372,7 @@ def train_core() -> Trial:
     state = _core.OptimizerState(net, "adam", {})
     rates = np.full(3, 0.1)
     arguments = (X, Y, None, 16, (net.seed, 0), state, rates, 1)
-    return Trial(partial(net._train_epoch, *arguments), net, state)
+    return Trial(partial(_core.train_epoch, net, *arguments), net, state)
 
 
 CORE_CALLS: dict[str, Callable[[], Trial]] = {

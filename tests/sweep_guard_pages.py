@@ -115,7 +115,7 @@ TRAINING = {
     "cost": lambda net, x, y, w: net.cost(x, y, w),
     "gradients": lambda net, x, y, w: net.gradients(x, y, w),
     "pullback": lambda net, x, y, w: net.vjp(x)[1](y),
-    "trace": lambda net, x, y, w: net._trace_of(x, y),
+    "trace": lambda net, x, y, w: _core.trace(net, x, y),
     "train_step": lambda net, x, y, w: net.train_step(x, y, learning_rate=0.0, sample_weight=w),
 }
 

@@ -44,7 +44,7 @@ def used_factors(width, rate, *, seed=0, epoch=0, sample=0, layer=1, dtype="floa
         w[...] = 1
     rates = [0.0] * (layer - 1) + [rate]
     # a = 0 and y = -1/2: δ = 1, and W falls by what the layer above read.
-    net._step([[1.0]], [[-0.5]], None, None, 1.0, dropout=(rates, seed, epoch, sample))
+    _core.step(net, [[1.0]], [[-0.5]], None, None, 1.0, dropout=(rates, seed, epoch, sample))
     return 0 - net.weights[-1][0]
 
 
@@ -238,9 +238,9 @@ def fit_the_rest_of_an_epoch(net, x, y, batch_size, **options):
     state = cr.SGD(0.1).bind(net)
     place = {"dropout": (options["dropout"], net.seed, 1, 0)}
     part, rate = slice(0, batch_size), np.array([0.1])
-    net._step(x[part], y[part], None, state, 0.1, **place)
+    _core.step(net, x[part], y[part], None, state, 0.1, **place)
     left = _core.Position(steps=1)
-    net._train_epoch(x, y, None, batch_size, None, state, rate, position=left, **place)
+    _core.train_epoch(net, x, y, None, batch_size, None, state, rate, position=left, **place)
 
 
 @pytest.mark.bits
@@ -361,4 +361,4 @@ def test_a_network_without_hidden_layers_has_nothing_to_leave_out(rng, data):
 def test_the_core_checks_rates_too(net, data, rates):
     """What it is given decides how far it reads."""
     with unchanged(net), pytest.raises(ValueError, match="dropout"):
-        net._step(*data, None, None, 0.1, dropout=(rates, 0, 0, 0))
+        _core.step(net, *data, None, None, 0.1, dropout=(rates, 0, 0, 0))

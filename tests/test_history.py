@@ -135,7 +135,7 @@ def test_an_interrupted_validation_leaves_whole_epochs(net, data, monkeypatch):
             raise KeyboardInterrupt
         return evaluate(network, *args)
 
-    monkeypatch.setattr("chainrule.training.fit.evaluate", interrupted)
+    monkeypatch.setattr("chainrule.training.measures.evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         net.fit(*data, epochs=9, learning_rate=0.1, validation_data=data)
     assert len(net.history) == len(net.history.cost) == len(net.history.validation_cost) == 2

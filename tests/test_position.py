@@ -44,7 +44,9 @@ def test_an_epoch_in_parts_has_the_bits_of_a_whole_one(net, data, rule, batch_si
     rates = np.linspace(0.1, 0.01, steps)
     whole = _core.Position()
     state = _core.OptimizerState(net, *RULES[rule])
-    cost, *_ = net._train_epoch(*data, None, batch_size, shuffle, state, rates, position=whole)
+    cost, *_ = _core.train_epoch(
+        net, *data, None, batch_size, shuffle, state, rates, position=whole
+    )
 
     order = np.arange(N) if shuffle is None else _core.permutation(*shuffle, N)
     parts = _core.Position()
@@ -52,11 +54,11 @@ def test_an_epoch_in_parts_has_the_bits_of_a_whole_one(net, data, rule, batch_si
     x, y = data
     for step in range(steps // 2):
         rows = order[step * batch_size : (step + 1) * batch_size]
-        twin._step(x[rows], y[rows], None, state, rates[step], position=parts)
+        _core.step(twin, x[rows], y[rows], None, state, rates[step], position=parts)
     assert parts.steps == steps // 2
     start = _core.Position(parts.steps, parts.samples, parts.cost, parts.weight)
-    rest = twin._train_epoch(
-        x, y, None, batch_size, shuffle, state, rates[steps // 2 :], position=start
+    rest = _core.train_epoch(
+        twin, x, y, None, batch_size, shuffle, state, rates[steps // 2 :], position=start
     )
     assert rest == (cost, steps, 0)
     assert (start.steps, start.samples) == (whole.steps, whole.samples) == (steps, N)
@@ -68,15 +70,15 @@ def test_an_epoch_at_its_end_trains_nothing(net, data):
     state = _core.OptimizerState(net, "sgd", {})
     end = _core.Position(steps=8, samples=N, cost=100.0, weight=50.0)
     with unchanged(net):
-        result = net._train_epoch(*data, None, 7, None, state, np.full(1, 0.1), position=end)
+        result = _core.train_epoch(net, *data, None, 7, None, state, np.full(1, 0.1), position=end)
     assert result == (2.0, 8, 0)
 
 
 def test_a_position_beyond_the_epoch_is_refused(net, data):
     state = _core.OptimizerState(net, "sgd", {})
     with unchanged(net), pytest.raises(ValueError, match=says("9 steps", "epoch of 8")):
-        net._train_epoch(
-            *data, None, 7, None, state, np.full(1, 0.1), position=_core.Position(steps=9)
+        _core.train_epoch(
+            net, *data, None, 7, None, state, np.full(1, 0.1), position=_core.Position(steps=9)
         )
 
 
@@ -91,15 +93,17 @@ def test_an_exception_leaves_the_position_of_the_last_completed_step(rng, batch_
     position = _core.Position()
     state = _core.OptimizerState(net, "sgd", {})
     with pytest.raises(KeyboardInterrupt):
-        net._train_epoch(
-            x, y, None, batch_size, (1, 2), state, rate, 1, left_after(1), position=position
+        _core.train_epoch(
+            net, x, y, None, batch_size, (1, 2), state, rate, 1, left_after(1), position=position
         )
     assert 0 < position.steps < -(-n // batch_size)
 
     state = _core.OptimizerState(twin, "sgd", {})
     done = _core.permutation(1, 2, n)[: position.steps * batch_size]
     expected = _core.Position()
-    twin._train_epoch(x[done], y[done], None, batch_size, None, state, rate, position=expected)
+    _core.train_epoch(
+        twin, x[done], y[done], None, batch_size, None, state, rate, position=expected
+    )
     assert (position.steps, position.cost) == (expected.steps, expected.cost)
     assert position.samples == position.weight == len(done)
     assert_same_bits(twin.get_parameters(), net.get_parameters())
@@ -108,7 +112,7 @@ def test_an_exception_leaves_the_position_of_the_last_completed_step(rng, batch_
 def test_an_update_from_gradients_is_a_step_without_weight(net):
     state = _core.OptimizerState(net, "sgd", {})
     position = _core.Position(1, 30, 2.0, 4.0)
-    net._update(net.weights, net.biases, state, 0.1, position, 20)
+    _core.update(net, net.weights, net.biases, state, 0.1, position, 20)
     assert (position.steps, position.samples) == (2, 50)
     assert (position.cost, position.weight) == (2.0, 4.0)
     assert position.mean == 0.5

@@ -105,7 +105,7 @@ def test_no_object_of_the_core_is_made_twice(rng, net):
     adam.learning_rate = 0.5
     net.train_step(rng.normal(size=(4, 5)), rng.normal(size=(4, 3)), optimizer=adam)
     state = adam.bind(net)
-    _, tape = net._record(np.ones((2, 5)))
+    _, tape = _core.record(net, np.ones((2, 5)))
     position, snapshot = _core.Position(3, 30), _core.Snapshot(net, state)
     before, pulled = pickle.dumps(state.get()), tape.pullback(np.ones((2, 3)))
     for made, arguments in [

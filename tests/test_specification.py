@@ -263,7 +263,7 @@ def test_dropout_of_any_seed_epoch_and_sample(rng, seed, first, dtype):
         twin = specified(net)
         dropout = spec.Dropout([0.5], seed, epoch, first)
         spec.train_step(twin, spec.SGD(0.1), x.tolist(), y.tolist(), dropout=dropout)
-        net._step(x, y, None, None, 0.1, dropout=([0.5], seed, epoch, first))
+        _core.step(net, x, y, None, None, 0.1, dropout=([0.5], seed, epoch, first))
         assert_specified(net.get_parameters(), twin.parameters())
 
 

@@ -210,10 +210,9 @@ void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
   py::class_<Tape> tape(module, "Tape", py::is_final(), holds_network<Tape>());
   def_init(tape, &make_tape, py::arg("network"), py::arg("x"));
   tape.def("pullback", &pullback, py::arg("dC_da"));
-  network
-      .def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
-           py::kw_only(), py::arg("label_smoothing") = 0.0,
-           R"(The mean cost of the samples, or Σ wᵢ Cᵢ / Σ wᵢ with weights.
+  network.def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
+              py::kw_only(), py::arg("label_smoothing") = 0.0,
+              R"(The mean cost of the samples, or Σ wᵢ Cᵢ / Σ wᵢ with weights.
 
 Parameters
 ----------
@@ -241,16 +240,17 @@ Warns
 UserWarning
     Of targets that the output activation cannot give, and of rows that do not sum to 1 with
     cross_entropy.
-)")
-      .def("_gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
-           py::arg("sample_weight") = py::none(), py::arg("label_smoothing") = 0.0,
-           py::arg("warn") = true, "(cost, ∇W of every layer, ∇b of every layer).")
-      .def("_quiet_cost", &quiet_cost, py::arg("x"), py::arg("y"),
-           py::arg("sample_weight") = py::none(), py::arg("first_row") = 0,
-           "(the cost, what the user is to be warned of): see `_check_data`.")
-      .def("_record", &record_forward, py::arg("x"), "(a^L, the tape that pulls ∂C/∂a^L back).")
-      .def("_trace_of", &trace_of, py::arg("x"), py::arg("y"),
-           "(a, z, g', δ) of every layer, per sample.");
+)");
+  module.def("gradients", &gradients_of, py::arg("network"), py::arg("x"), py::arg("y"),
+             py::arg("sample_weight") = py::none(), py::arg("label_smoothing") = 0.0,
+             py::arg("warn") = true, "(cost, ∇W of every layer, ∇b of every layer).");
+  module.def("quiet_cost", &quiet_cost, py::arg("network"), py::arg("x"), py::arg("y"),
+             py::arg("sample_weight") = py::none(), py::arg("first_row") = 0,
+             "(the cost, what the user is to be warned of): see `check_data`.");
+  module.def("record", &record_forward, py::arg("network"), py::arg("x"),
+             "(a^L, the tape that pulls ∂C/∂a^L back).");
+  module.def("trace", &trace_of, py::arg("network"), py::arg("x"), py::arg("y"),
+             "(a, z, g', δ) of every layer, per sample.");
 }
 
 }  // namespace chainrule::python

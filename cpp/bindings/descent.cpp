@@ -285,7 +285,7 @@ std::unique_ptr<Position> make_position(std::size_t steps, std::size_t samples, 
 
 }  // namespace
 
-void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
+void bind_descent(py::module_& module) {
   py::class_<Position> position(module, "Position", py::is_final(),
                                 py::custom_type_setup([](PyHeapTypeObject* heap_type) {
                                   heap_type->ht_type.tp_new = &new_instance;
@@ -297,34 +297,38 @@ void bind_descent(py::class_<PyNetwork>& network, py::module_& module) {
       .def_readonly("cost", &Position::cost, "Σ of the batches' costs, each times its weight.")
       .def_readonly("weight", &Position::weight, "Σ of the batches' weights.")
       .def_property_readonly("mean", &Position::mean, "The mean cost of the steps done.");
-  network
-      .def("_step", &step, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
-           py::arg("optimizer"), py::arg("learning_rate"), py::arg("threads") = py::none(),
-           py::arg("position") = py::none(), py::arg("label_smoothing") = 0.0,
-           py::arg("dropout") = py::none(), py::arg("warn") = true,
-           "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
-           "Moves `position` on.")
-      .def("_update", &update, py::arg("weights"), py::arg("biases"), py::arg("optimizer"),
-           py::arg("learning_rate"), py::arg("position") = py::none(), py::arg("samples") = 0,
-           "One update from given gradients. Moves `position` on by a step of so many samples, all "
-           "without weight.")
-      .def("_train_epoch", &train, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
-           py::arg("batch_size"), py::arg("shuffle"), py::arg("optimizer"),
-           py::arg("learning_rates"), py::arg("threads") = py::none(), py::arg("poll") = py::none(),
-           py::arg("position") = py::none(), py::arg("label_smoothing") = 0.0,
-           py::arg("dropout") = py::none(),
-           "The updates of an epoch from `position` on, which moves with them, also where an "
-           "exception ends it: (cost, steps done, layer with non-finite numbers or 0).")
-      .def(
-          "_check_label_smoothing",
-          [](PyNetwork& handle, const py::object& value) {
-            check_label_smoothing(value, handle.layout().loss);
-          },
-          py::arg("label_smoothing"), "Raise unless targets of this network can be so smoothed.")
-      .def("_check_data", &check_data, py::arg("x"), py::arg("y"), py::arg("sample_weight"),
-           py::arg("first_row") = 0,
-           "Raise unless everything fits this network and is finite; rows count from `first_row`. "
-           "Returns what the user is to be warned of: None, or what Concern is made of.");
+  module.def("step", &step, py::arg("network"), py::arg("x"), py::arg("y"),
+             py::arg("sample_weight"), py::arg("optimizer"), py::arg("learning_rate"),
+             py::arg("threads") = py::none(), py::arg("position") = py::none(),
+             py::arg("label_smoothing") = 0.0, py::arg("dropout") = py::none(),
+             py::arg("warn") = true,
+             "One update from one batch: (cost before it, layer with non-finite numbers or 0). "
+             "Moves `position` on.");
+  module.def(
+      "update", &update, py::arg("network"), py::arg("weights"), py::arg("biases"),
+      py::arg("optimizer"), py::arg("learning_rate"), py::arg("position") = py::none(),
+      py::arg("samples") = 0,
+      "One update from given gradients. Moves `position` on by a step of so many samples, all "
+      "without weight.");
+  module.def("train_epoch", &train, py::arg("network"), py::arg("x"), py::arg("y"),
+             py::arg("sample_weight"), py::arg("batch_size"), py::arg("shuffle"),
+             py::arg("optimizer"), py::arg("learning_rates"), py::arg("threads") = py::none(),
+             py::arg("poll") = py::none(), py::arg("position") = py::none(),
+             py::arg("label_smoothing") = 0.0, py::arg("dropout") = py::none(),
+             "The updates of an epoch from `position` on, which moves with them, also where an "
+             "exception ends it: (cost, steps done, layer with non-finite numbers or 0).");
+  module.def(
+      "check_data", &check_data, py::arg("network"), py::arg("x"), py::arg("y"),
+      py::arg("sample_weight"), py::arg("first_row") = 0,
+      "Raise unless everything fits this network and is finite; rows count from `first_row`. "
+      "Returns what the user is to be warned of: None, or what Concern is made of.");
+  module.def(
+      "check_label_smoothing",
+      [](PyNetwork& handle, const py::object& value) {
+        check_label_smoothing(value, handle.layout().loss);
+      },
+      py::arg("network"), py::arg("label_smoothing"),
+      "Raise unless targets of this network can be so smoothed.");
 }
 
 }  // namespace chainrule::python

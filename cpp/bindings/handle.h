@@ -78,7 +78,7 @@ py::custom_type_setup predict_methods();
 void bind_network(py::module_& module);
 void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module);
 void bind_optimizer_state(py::module_& module);
-void bind_descent(py::class_<PyNetwork>& network, py::module_& module);
+void bind_descent(py::module_& module);
 void bind_predictor(py::module_& module);
 void bind_functions(py::module_& module);
 

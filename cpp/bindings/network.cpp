@@ -292,8 +292,6 @@ void bind_network(py::module_& module) {
           "biases", [](const py::object& self) { return views_of(self).second; },
           "Writable views of the biases, no copies: biases[i] is b^{i+1}, shape "
           "(n_{i+1},); () for a network without.")
-      .def("_initialize", &initialize_all, py::arg("schemes"), py::arg("seed"),
-           "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.")
       .def(
           "get_parameters", [](PyNetwork& self) { return get_parameters(self); },
           "Copy all parameters into one vector: W¹ row-major, b¹, W², b² and so on.")
@@ -306,23 +304,26 @@ Raises
 ------
 TypeError, ValueError
     v is not a vector of n_parameters real numbers; nothing has changed then.
-)")
-      .def("_fit_alone", &fit_alone, py::arg("function"),
-           "Return function(*args, **kwargs), the one fit of this network while it runs.")
-      .def(
-          "_nonfinite_layer",
-          [](PyNetwork& self) {
-            const auto work = static_cast<double>(self.layout().size);
-            return self.visit([&](auto& typed) {
-              return read_network(self, work, [&] { return nonfinite_layer(typed.network); });
-            });
-          },
-          "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
+)");
   module.def("set_counters", &set_counters, py::arg("network"), py::arg("seed"), py::arg("epoch"),
              "Set a network's seed and its count of epochs.");
+  module.def(
+      "nonfinite_layer",
+      [](PyNetwork& self) {
+        const auto work = static_cast<double>(self.layout().size);
+        return self.visit([&](auto& typed) {
+          return read_network(self, work, [&] { return nonfinite_layer(typed.network); });
+        });
+      },
+      py::arg("network"),
+      "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
+  module.def("initialize", &initialize_all, py::arg("network"), py::arg("schemes"), py::arg("seed"),
+             "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.");
+  module.def("fit_alone", &fit_alone, py::arg("network"), py::arg("function"),
+             "Return function(*args, **kwargs), the one fit of this network while it runs.");
   bind_derivatives(network, module);
   bind_optimizer_state(module);
-  bind_descent(network, module);
+  bind_descent(module);
 }
 
 void bind_predictor(py::module_& module) {

@@ -51,7 +51,6 @@ class Network:
     def weights(self) -> tuple[NDArray[Any], ...]: ...
     @property
     def biases(self) -> tuple[NDArray[Any], ...]: ...
-    def _initialize(self, schemes: Sequence[str], seed: int) -> None: ...
     def get_parameters(self) -> NDArray[Any]: ...
     def set_parameters(self, v: ArrayLike) -> None: ...
     def predict(
@@ -68,79 +67,82 @@ class Network:
         *,
         label_smoothing: float = 0.0,
     ) -> float: ...
-    def _gradients_of(
-        self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        label_smoothing: float = 0.0,
-        warn: bool = True,
-    ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
-    def _quiet_cost(
-        self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None = None,
-        first_row: int = 0,
-    ) -> tuple[float, tuple[int, int | None, str, int, str] | None]: ...
-    def _record(self, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
-    def _trace_of(
-        self, x: ArrayLike, y: ArrayLike
-    ) -> tuple[
-        tuple[NDArray[Any], ...],
-        tuple[NDArray[Any], ...],
-        tuple[NDArray[Any], ...],
-        tuple[NDArray[Any], ...],
-    ]: ...
-    def _step(
-        self,
-        x: ArrayLike,
-        y: ArrayLike,
-        sample_weight: ArrayLike | None,
-        optimizer: OptimizerState | None,
-        learning_rate: float,
-        threads: int | None = None,
-        position: Position | None = None,
-        label_smoothing: float = 0.0,
-        dropout: tuple[Sequence[float], int, int, int] | None = None,
-        warn: bool = True,
-    ) -> tuple[float, int]: ...
-    def _update(
-        self,
-        weights: Sequence[NDArray[Any]],
-        biases: Sequence[NDArray[Any]],
-        optimizer: OptimizerState,
-        learning_rate: float,
-        position: Position | None = None,
-        samples: int = 0,
-    ) -> None: ...
-    def _train_epoch(
-        self,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        sample_weight: NDArray[np.float64] | None,
-        batch_size: int,
-        shuffle: tuple[int, int] | None,
-        optimizer: OptimizerState,
-        learning_rates: NDArray[np.float64],
-        threads: int | None = None,
-        poll: Callable[[int], object] | None = None,
-        position: Position | None = None,
-        label_smoothing: float = 0.0,
-        dropout: tuple[Sequence[float], int, int, int] | None = None,
-    ) -> tuple[float, int, int]: ...
-    def _check_label_smoothing(self, label_smoothing: float) -> None: ...
-    def _check_data(
-        self,
-        x: NDArray[Any],
-        y: NDArray[Any],
-        sample_weight: NDArray[np.float64] | None,
-        first_row: int = 0,
-    ) -> tuple[int, int | None, str, int, str] | None: ...
-    def _nonfinite_layer(self) -> int: ...
-    def _fit_alone(self, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R: ...
 
 def set_counters(network: Network, seed: int, epoch: int) -> None: ...
+def gradients(
+    network: Network,
+    x: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    warn: bool = True,
+) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
+def quiet_cost(
+    network: Network,
+    x: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None = None,
+    first_row: int = 0,
+) -> tuple[float, tuple[int, int | None, str, int, str] | None]: ...
+def record(network: Network, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
+def trace(
+    network: Network, x: ArrayLike, y: ArrayLike
+) -> tuple[
+    tuple[NDArray[Any], ...],
+    tuple[NDArray[Any], ...],
+    tuple[NDArray[Any], ...],
+    tuple[NDArray[Any], ...],
+]: ...
+def step(
+    network: Network,
+    x: ArrayLike,
+    y: ArrayLike,
+    sample_weight: ArrayLike | None,
+    optimizer: OptimizerState | None,
+    learning_rate: float,
+    threads: int | None = None,
+    position: Position | None = None,
+    label_smoothing: float = 0.0,
+    dropout: tuple[Sequence[float], int, int, int] | None = None,
+    warn: bool = True,
+) -> tuple[float, int]: ...
+def update(
+    network: Network,
+    weights: Sequence[NDArray[Any]],
+    biases: Sequence[NDArray[Any]],
+    optimizer: OptimizerState,
+    learning_rate: float,
+    position: Position | None = None,
+    samples: int = 0,
+) -> None: ...
+def train_epoch(
+    network: Network,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    sample_weight: NDArray[np.float64] | None,
+    batch_size: int,
+    shuffle: tuple[int, int] | None,
+    optimizer: OptimizerState,
+    learning_rates: NDArray[np.float64],
+    threads: int | None = None,
+    poll: Callable[[int], object] | None = None,
+    position: Position | None = None,
+    label_smoothing: float = 0.0,
+    dropout: tuple[Sequence[float], int, int, int] | None = None,
+) -> tuple[float, int, int]: ...
+def check_data(
+    network: Network,
+    x: NDArray[Any],
+    y: NDArray[Any],
+    sample_weight: NDArray[np.float64] | None,
+    first_row: int = 0,
+) -> tuple[int, int | None, str, int, str] | None: ...
+def check_label_smoothing(network: Network, label_smoothing: float) -> None: ...
+def nonfinite_layer(network: Network) -> int: ...
+def initialize(network: Network, schemes: Sequence[str], seed: int) -> None: ...
+def fit_alone(
+    network: Network, function: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs
+) -> _R: ...
 
 class Predictor:
     def __init__(self, network: Network) -> None: ...

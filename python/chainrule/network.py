@@ -160,7 +160,7 @@ class Network(_core.Network):
         else:
             schemes = _schemes(init, activations)
             super().__init__(*core)
-            self._initialize(schemes, seed)
+            _core.initialize(self, schemes, seed)
 
     # That ``train_step`` has left units out of.
     _dropout_samples = 0
@@ -301,7 +301,8 @@ class Network(_core.Network):
         UserWarning
             Once, of the first doubtful targets: see the losses of ``Network``.
         """
-        return self._fit_alone(
+        return _core.fit_alone(
+            self,
             _fit.fit,
             self,
             X,
@@ -324,6 +325,7 @@ class Network(_core.Network):
             resume=resume,
             progress=progress,
             threads=threads,
+            publish=partial(object.__setattr__, self, "_history"),
         )
 
     def train_step(
@@ -366,10 +368,12 @@ class Network(_core.Network):
             state = optimizer.bind(self)
             rate = optimizer.rate_at(state.step)
         if type(dropout) is float and dropout == 0:  # most: a step of a small network is quick
-            return self._step(x, y, sample_weight, state, rate, None, None, label_smoothing)[0]
+            return _core.step(self, x, y, sample_weight, state, rate, None, None, label_smoothing)[
+                0
+            ]
         regularization = Regularization.checked(self, label_smoothing, dropout)
         arguments = regularization.arguments(self, self._dropout_samples)
-        step = partial(self._step, x, y, sample_weight, state, rate, None, None, *arguments)
+        step = partial(_core.step, self, x, y, sample_weight, state, rate, None, None, *arguments)
         if not regularization.rates:
             return step()[0]
         shape = np.shape(x)
@@ -389,7 +393,7 @@ class Network(_core.Network):
             for parts in (gradients.weights, gradients.biases)
         )
         with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
-            self._update(weights, biases, state, rate)
+            _core.update(self, weights, biases, state, rate)
 
     # Derivatives and their parts
 
@@ -406,7 +410,7 @@ class Network(_core.Network):
         Both are means over samples, or Σ wᵢ (…)ᵢ / Σ wᵢ with sample weights. The arguments are
         those of ``cost``.
         """
-        return Gradients(*self._gradients_of(x, y, sample_weight, label_smoothing))
+        return Gradients(*_core.gradients(self, x, y, sample_weight, label_smoothing))
 
     def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Pullback]:
         """Return a^L, and a function that takes ∂C/∂a^L through the network: any loss of yours.
@@ -419,7 +423,7 @@ class Network(_core.Network):
             dC_dx)``. Gradients are sums over rows, with no 1/n, and their cost is None. It
             raises RuntimeError if the parameters were changed by a method since.
         """
-        a, tape = self._record(x)
+        a, tape = _core.record(self, x)
 
         def pullback(dC_da: ArrayLike) -> tuple[Gradients, NDArray[Any]]:
             weights, biases, dC_dx = tape.pullback(dC_da)

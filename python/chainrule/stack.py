@@ -123,7 +123,7 @@ class Stack:
                 w[...] = layer.w
             for b, layer in zip(network.biases, stack.layers, strict=False):
                 b[...] = 0.0 if layer.b is None else layer.b
-        bad = network._nonfinite_layer()
+        bad = _core.nonfinite_layer(network)
         if bad:
             raise ValueError(f"layer {bad} has parameters that are not finite as {network.dtype}")
         return network

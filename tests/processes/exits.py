@@ -13,6 +13,7 @@ import numpy as np
 from problem import SECONDS, Work
 
 import chainrule as cr
+from chainrule import _core
 
 with suppress(ImportError):  # or the thread would still be importing it
     import tqdm.auto  # noqa: F401
@@ -50,7 +51,7 @@ def take_a_while() -> None:
 def train_with_a_slow_poll() -> None:
     """As `fit` does with a bar on a slow terminal."""
     state, rates = cr.SGD(0.01).bind(net), np.array([0.01])
-    net._train_epoch(*many, None, 32, None, state, rates, 1, lambda steps: take_a_while())
+    _core.train_epoch(net, *many, None, 32, None, state, rates, 1, lambda steps: take_a_while())
 
 
 def pull_back() -> None:

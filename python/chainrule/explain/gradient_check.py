@@ -33,12 +33,12 @@ def check_gradients(network: _core.Network, x: ArrayLike, y: ArrayLike) -> float
     )
     twin.set_parameters(network.get_parameters().astype(np.float64))
 
-    _, weights, biases = twin._gradients_of(x, y)
+    _, weights, biases = _core.gradients(twin, x, y)
     g = flatten(weights, biases)
     tolerance = 1e-8 * float(np.linalg.norm(g))
 
     def cost() -> float:
-        return twin._quiet_cost(x, y)[0]
+        return _core.quiet_cost(twin, x, y)[0]
 
     def differentiate(parameter: NDArray[Any]) -> NDArray[Any]:
         derivatives = np.empty(parameter.shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import _core
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targets_of, through
 from chainrule.explain.lines import STYLE, mathematics
 from chainrule.explain.quantities import Quantities
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule import _core
 
 # Rows and columns at either end of an array that are printed before an ellipsis stands for the
 # rest, and the length up to which nothing is left out.
@@ -229,8 +229,8 @@ def trace(network: _core.Network, x: ArrayLike, y: ArrayLike) -> Trace:
     # of one argument cannot change the other.
     pins = [weakref.ref(array) for array in (x, y) if isinstance(array, np.ndarray)]
     weights = tuple(w.copy() for w in network.weights)
-    a, z, g_prime, delta = network._trace_of(x, y)
-    cost, grad_weights, grad_biases = network._gradients_of(x, y, warn=False)
+    a, z, g_prime, delta = _core.trace(network, x, y)
+    cost, grad_weights, grad_biases = _core.gradients(network, x, y, warn=False)
     outputs = np.atleast_2d(a[-1])
     with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
         targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)

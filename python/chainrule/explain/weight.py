@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import _core
 from chainrule.explain.formulas import ACTIVATIONS, FUSED, LOSSES, number, targets_of, through
 from chainrule.explain.lines import Line, as_html, as_text
 from chainrule.inputs.arrays import as_batch
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import ArrayLike, NDArray
-
-    from chainrule import _core
 
 
 # Terms of a sum that are printed before an ellipsis stands for the rest.
@@ -241,7 +240,7 @@ def explain(
     if len(x) != 1:
         raise ValueError(f"explain takes one sample, got {len(x)} rows")
 
-    rows = network._trace_of(x, y)
+    rows = _core.trace(network, x, y)
     a, z, g_prime, delta = ([array[0] for array in layers] for layers in rows)
     targets = targets_of(y, rows[0][-1])[0]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import _core
 from chainrule.inputs.targets import joined
 
 if TYPE_CHECKING:
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from chainrule import _core
     from chainrule.inputs.targets import Found
+
+    # x, y and the weights of samples
+    Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]
 
 # Numbers a slice may hold: a few megabytes, so that a conversion stays in the cache.
 SLICE_SIZE = 2**20
@@ -69,9 +72,7 @@ def weight_array(value: ArrayLike | None, n: int) -> NDArray[np.float64] | None:
     return array
 
 
-def as_batch(
-    x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None
-) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]:
+def as_batch(x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Batch:
     """Return x (n, n_0), y (n, …) and weights (n,) as arrays; a 1-D x is one sample."""
     x, y = real_array(x, "x"), real_array(y, "y")
     if x.ndim == 1:
@@ -124,9 +125,11 @@ def check(
     """
     if is_native(x) and is_native(y) or not len(x):
         whole = native(x, network.dtype), native(y, network.dtype)
-        return network._check_data(*whole, sample_weight, first_row)
+        return _core.check_data(network, *whole, sample_weight, first_row)
     found = None
     for part in row_slices(len(x), max(network.sizes)):
         x_part, y_part = native(x[part], network.dtype), native(y[part], network.dtype)
-        found = joined(found, network._check_data(x_part, y_part, None, first_row + part.start))
+        found = joined(
+            found, _core.check_data(network, x_part, y_part, None, first_row + part.start)
+        )
     return found

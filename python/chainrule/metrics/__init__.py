@@ -15,7 +15,7 @@ Classes are told from outputs by their shape:
 An output that is NaN is no answer, hence never a right one.
 """
 
-from chainrule.metrics.evaluate import Metric, evaluate, resolve, rises
+from chainrule.metrics.evaluation import Metric, evaluate, resolve, rises
 from chainrule.metrics.functions import (
     accuracy,
     balanced_accuracy,

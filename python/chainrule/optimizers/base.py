@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import _core
 from chainrule.inputs.numbers import nonnegative, positive
 from chainrule.schedules import LearningRate, Schedule
+from chainrule.uninterrupted import setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,7 +119,7 @@ class Optimizer(ABC):
         owner = self._network() if self._network is not None else None
         # A state without updates holds nothing: the call that made it was refused.
         if self._state is None or (owner is not network and not self._state.step):
-            self._belonging(network, self._fresh(network))()
+            owning(self, network, fresh_state(self, network))()
         elif owner is not network:
             raise ValueError(
                 f"this {type(self).__name__} holds state of another network: "
@@ -143,14 +144,9 @@ class Optimizer(ABC):
         state: dict[str, Any] = {"optimizer": type(self).__name__, "step": 0}
         if self._state is not None and self._state.step:
             state.update(self._state.get())
-        if seen := self._schedule_state():
+        if seen := schedule_state(self):
             state["schedule"] = seen
         return state
-
-    def _schedule_state(self) -> dict[str, Any]:
-        """Return what the schedule has observed; empty if it keeps nothing."""
-        rate = self._learning_rate
-        return rate.state_dict() if isinstance(rate, Schedule) else {}
 
     def load_state_dict(self, network: _core.Network, state: Mapping[str, Any]) -> None:
         """Take over what `state_dict` gave, and belong to `network` from now on.
@@ -177,38 +173,13 @@ class Optimizer(ABC):
                 f"expected the state of {name}, got that of {state.get('optimizer')!r}: "
                 "give what state_dict() returned"
             )
-        fresh = self._fresh(network)
-        self._fill(fresh, rest)
-        self._take_schedule(rest)
-        self._belonging(network, fresh)()
-
-    def _fill(self, target: _core.OptimizerState, state: Mapping[str, Any]) -> None:
-        """Check what ``OptimizerState.get`` gave, and set `target` to it."""
-        others = ("optimizer", "schedule")
-        rest = {name: value for name, value in state.items() if name not in others}
-        step = _step(rest.pop("step", None))
-        if step:
-            powers = {key: _power(rest.pop(key, None), key) for key in self._powers}
-            target.set(step, vectors=rest, **powers)
-
-    def _take_schedule(self, state: Mapping[str, Any]) -> None:
-        """Set the schedule to what it had observed, if it keeps that."""
-        seen, rate = state.get("schedule"), self._learning_rate
-        if seen and isinstance(rate, Schedule) and self._schedule_state():
-            rate.load_state_dict(seen)
-
-    def _belonging(self, network: _core.Network, state: _core.OptimizerState) -> partial[None]:
-        """Return the call that sets the state and its network: both, or none if interrupted."""
-        return partial(vars(self).update, _state=state, _network=weakref.ref(network))
+        fresh = fresh_state(self, network)
+        fill_state(self, fresh, rest)
+        set_schedule(self, rest)
+        owning(self, network, fresh)()
 
     def _forget(self) -> None:
         vars(self).update(_state=None, _network=None)
-
-    def _fresh(self, network: _core.Network) -> _core.OptimizerState:
-        """Return a state without updates."""
-        shared = {name: getattr(self, name) for name in _SHARED}
-        given = {name: value for name, value in shared.items() if value is not None}
-        return _core.OptimizerState(network, self._rule, {**given, **self._hyperparameters()})
 
     @abstractmethod
     def _hyperparameters(self) -> dict[str, float]:
@@ -231,15 +202,61 @@ class Optimizer(ABC):
         self._forget()
 
     def __repr__(self) -> str:
-        return self._described(learning_rate=self.learning_rate)
+        return described(self, learning_rate=self.learning_rate)
 
-    def _described(self, **arguments: object) -> str:
-        """Return class and arguments: these, then the hyperparameters that are fixed."""
-        public = {name: v for name, v in vars(self).items() if not name.startswith("_")}
-        shared = {name: v for name in _SHARED if (v := public.pop(name))}
-        given = {**arguments, **public, **shared}
-        listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
-        return f"{type(self).__name__}({listed})"
+
+def described(optimizer: Optimizer, **arguments: object) -> str:
+    """Return class and arguments: these, then the hyperparameters that are fixed."""
+    public = {name: v for name, v in vars(optimizer).items() if not name.startswith("_")}
+    shared = {name: v for name in _SHARED if (v := public.pop(name))}
+    given = {**arguments, **public, **shared}
+    listed = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return f"{type(optimizer).__name__}({listed})"
+
+
+def schedule_state(optimizer: Optimizer) -> dict[str, Any]:
+    """Return what the optimiser's schedule has observed; empty if it keeps nothing."""
+    rate = optimizer.learning_rate
+    return rate.state_dict() if isinstance(rate, Schedule) else {}
+
+
+def set_schedule(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Set the optimiser's schedule to what it had observed in a state, if it keeps that."""
+    seen, rate = state.get("schedule"), optimizer.learning_rate
+    if seen and isinstance(rate, Schedule) and schedule_state(optimizer):
+        rate.load_state_dict(seen)
+
+
+def fresh_state(optimizer: Optimizer, network: _core.Network) -> _core.OptimizerState:
+    """Return a state without updates."""
+    shared = {name: getattr(optimizer, name) for name in _SHARED}
+    given = {name: value for name, value in shared.items() if value is not None}
+    rule, own = optimizer._rule, optimizer._hyperparameters()
+    return _core.OptimizerState(network, rule, {**given, **own})
+
+
+def fill_state(
+    optimizer: Optimizer, target: _core.OptimizerState, state: Mapping[str, Any]
+) -> None:
+    """Check what ``state_dict`` gave, and set `target`, the optimiser's or a new one, to it."""
+    others = ("optimizer", "schedule")
+    rest = {name: value for name, value in state.items() if name not in others}
+    step = _step(rest.pop("step", None))
+    if step:
+        powers = {key: _power(rest.pop(key, None), key) for key in optimizer._powers}
+        target.set(step, vectors=rest, **powers)
+
+
+def owning(
+    optimizer: Optimizer, network: _core.Network, state: _core.OptimizerState
+) -> partial[None]:
+    """Return the call that sets an optimiser's state and network: both, or none if interrupted."""
+    return partial(vars(optimizer).update, _state=state, _network=weakref.ref(network))
+
+
+def setting_rate(optimizer: Optimizer, rate: float) -> partial[None]:
+    """Return the call that sets a learning rate."""
+    return setting(optimizer, "_learning_rate", nonnegative(rate, "learning_rate"))
 
 
 def rate_at(learning_rate: LearningRate, step: int) -> float:

@@ -70,7 +70,7 @@ def fit(
             cost += amount * float(derived.cost or 0.0)
             total += amount
             steps += 1
-        layer = network._nonfinite_layer()
+        layer = _core.nonfinite_layer(network)
         if layer or not math.isfinite(cost):
             network.set_parameters(parameters)
             optimizer.load_state_dict(network, state)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,13 +24,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from chainrule.network import Network
-    from chainrule.training.sources import Batch
+    from chainrule import _core
+    from chainrule.inputs.arrays import Batch
 
 DIGITS = 32  # of the 64 of a SHA-256: enough, and short enough for messages
 
 
-def fingerprint(network: Network, data: Batch | None) -> str | None:
+class Digest(Protocol):
+    """What hashlib returns."""
+
+    def update(self, data: Any, /) -> None:
+        """Take in some bytes."""
+
+
+def fingerprint(network: _core.Network, data: Batch | None) -> str | None:
     """Return a text that is another one for other data; None for no data."""
     if data is None:
         return None
@@ -42,7 +49,7 @@ def fingerprint(network: Network, data: Batch | None) -> str | None:
 class BatchDigest:
     """A running digest of the batches of an epoch of a stream, in their order."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: _core.Network) -> None:
         self.network = network
         self.begin()
 
@@ -74,7 +81,7 @@ def mapped_files(data: Batch | None) -> Iterator[str]:
             owner = getattr(owner, "base", None)
 
 
-def _add(digest: hashlib._Hash, network: Network, batch: Batch) -> None:
+def _add(digest: Digest, network: _core.Network, batch: Batch) -> None:
     x, y, w = batch
     labels = network.loss == "cross_entropy" and y.ndim == 1 and y.dtype.kind in "biu"
     kind = "labels" if labels else "values"
@@ -85,7 +92,7 @@ def _add(digest: hashlib._Hash, network: Network, batch: Batch) -> None:
         _add_array(digest, w, np.float64)
 
 
-def _add_array(digest: hashlib._Hash, array: NDArray[Any], dtype: DTypeLike) -> None:
+def _add_array(digest: Digest, array: NDArray[Any], dtype: DTypeLike) -> None:
     width = 1 if array.ndim == 1 else array.shape[1]
     for part in row_slices(len(array), width):
         with np.errstate(all="ignore"):  # as ``native``: the checks have refused what overflows

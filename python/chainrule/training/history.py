@@ -94,7 +94,7 @@ class History:
             )
         for name, value in found.items():
             setattr(history, name, _copied(value) if isinstance(value, (list, dict)) else value)
-        if any(len(values) != len(history) for values in history._by_name().values() if values):
+        if any(len(values) != len(history) for values in by_name(history).values() if values):
             raise ValueError("the lists are not all as long as that of the epochs")
         return history
 
@@ -123,50 +123,6 @@ class History:
 
         return learning_curves(self, names, **options)
 
-    def _by_name(self) -> dict[str, list[Any]]:
-        """Return every list that has one entry an epoch; those of metrics as "metrics.NAME"."""
-        found: dict[str, list[Any]] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, dict):
-                found |= {f"{name}.{metric}": values for metric, values in value.items()}
-            elif isinstance(value, list):
-                found[name] = value
-        return found
-
-    def _added(
-        self,
-        epoch: int,
-        cost: float,
-        learning_rate: float,
-        seconds: float,
-        *,
-        metrics: Mapping[str, float],
-        validation: Mapping[str, float],
-    ) -> list[partial[None]]:
-        """Return the calls that append an epoch, for ``at_once``.
-
-        `validation` has a cost among its metrics, or is empty.
-        """
-        added = [
-            partial(self.cost.append, cost),
-            partial(self.learning_rate.append, learning_rate),
-            partial(self.seconds.append, seconds),
-        ]
-        for name, value in metrics.items():
-            added.append(partial(self.metrics.setdefault(name, []).append, value))
-        for name, value in validation.items():
-            values = self.validation_cost
-            if name != "cost":
-                values = self.validation_metrics.setdefault(name, [])
-            added.append(partial(values.append, value))
-        added.append(partial(self.epochs.append, epoch))
-        return added
-
-    def _cut(self, n: int) -> None:
-        """Keep the first n epochs, also of lists that a lack of memory left longer than others."""
-        for values in self._by_name().values():
-            del values[n:]
-
     def __len__(self) -> int:
         return len(self.epochs)
 
@@ -177,6 +133,53 @@ class History:
             parts.append(f"best_epoch={self.best_epoch}")
         parts.append(f"seconds={sum(self.seconds):.3g}")
         return f"History({', '.join(parts)})"
+
+
+def by_name(history: History) -> dict[str, list[Any]]:
+    """Return every list that has one entry per epoch; those of metrics as "metrics.NAME"."""
+    found: dict[str, list[Any]] = {}
+    for name, value in vars(history).items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{metric}": values for metric, values in value.items()}
+        elif isinstance(value, list):
+            found[name] = value
+    return found
+
+
+def added(
+    history: History,
+    epoch: int,
+    cost: float,
+    learning_rate: float,
+    seconds: float,
+    *,
+    metrics: Mapping[str, float],
+    validation: Mapping[str, float],
+) -> list[partial[None]]:
+    """Return the calls that append an epoch, for ``at_once``.
+
+    `validation` has a cost among its metrics, or is empty.
+    """
+    calls = [
+        partial(history.cost.append, cost),
+        partial(history.learning_rate.append, learning_rate),
+        partial(history.seconds.append, seconds),
+    ]
+    for name, value in metrics.items():
+        calls.append(partial(history.metrics.setdefault(name, []).append, value))
+    for name, value in validation.items():
+        values = history.validation_cost
+        if name != "cost":
+            values = history.validation_metrics.setdefault(name, [])
+        calls.append(partial(values.append, value))
+    calls.append(partial(history.epochs.append, epoch))
+    return calls
+
+
+def cut(history: History, n: int) -> None:
+    """Keep the first n epochs, also of lists that a lack of memory left longer than others."""
+    for values in by_name(history).values():
+        del values[n:]
 
 
 def monitored(found: Mapping[str, float], name: str) -> float:

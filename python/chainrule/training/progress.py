@@ -11,13 +11,41 @@ from importlib import import_module
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
+from chainrule.training.run import Listener
+
 if TYPE_CHECKING:
     from chainrule import _core
     from chainrule.training.history import History
+    from chainrule.training.run import Run
     from chainrule.training.sources import Source
 
 # Seconds after which an epoch that is still under way gets a line of its own.
 PATIENCE = 30.0
+
+
+class Progress(Listener):
+    """Opens a display when there is something to train, and closes it in any case."""
+
+    display: Display | None = None
+
+    def begin(self, run: Run) -> None:
+        """Open the display."""
+        self.display = open_progress(run.epochs, run.source, run.at.epochs)
+
+    def poll(self, run: Run) -> None:
+        """Show how far the epoch is."""
+        if self.display is not None:
+            self.display.poll(run.at.position)
+
+    def measured(self, run: Run, position: _core.Position) -> None:
+        """Show the epoch that has ended."""
+        if self.display is not None:
+            self.display.epoch(run.history, position)
+
+    def close(self) -> None:
+        """Close the display."""
+        if self.display is not None:
+            self.display.close()
 
 
 class Display(Protocol):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-if TYPE_CHECKING:
-    from chainrule import _core
+from chainrule import _core
 
 Rates: TypeAlias = "float | Sequence[float]"
 Dropout: TypeAlias = "tuple[Sequence[float], int, int, int]"
@@ -24,7 +23,7 @@ class Regularization(NamedTuple):
         cls, network: _core.Network, label_smoothing: float, dropout: Rates
     ) -> Regularization:
         """Return both for `network`; ValueError or TypeError where one does not fit."""
-        network._check_label_smoothing(label_smoothing)
+        _core.check_label_smoothing(network, label_smoothing)
         return cls(label_smoothing, dropout_rates(network, dropout))
 
     def arguments(self, network: _core.Network, first_sample: int) -> tuple[float, Dropout | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import time
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +13,21 @@ import numpy as np
 from chainrule import _core
 from chainrule.files.network import Contents, architecture_of
 from chainrule.files.run import Saved, load, write
-from chainrule.inputs.numbers import nonnegative
-from chainrule.optimizers.base import rate_at
+from chainrule.optimizers.base import (
+    fill_state,
+    fresh_state,
+    owning,
+    rate_at,
+    set_schedule,
+    setting_rate,
+)
 from chainrule.training.early_stopping import Standing
 from chainrule.training.fingerprint import BatchDigest, fingerprint, mapped_files
-from chainrule.training.history import History
+from chainrule.training.history import History, by_name
+from chainrule.training.run import Listener
 from chainrule.training.sources import Arrays, Stream
 from chainrule.uninterrupted import at_once, setting
+from chainrule.warning import warn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,19 +36,19 @@ if TYPE_CHECKING:
 
     from chainrule.training.checkpoint import Checkpoint
     from chainrule.training.early_stopping import Monitor
-    from chainrule.training.fit import Run
+    from chainrule.training.run import Run
 
 Settings = dict[str, Any]
 
 CHECKED_RATES = 16  # epochs whose learning rate is compared
 
 
-class Saver:
+class Saver(Listener):
     """Saves the checkpoints of one run."""
 
-    def __init__(self, checkpoint: Checkpoint, settings: Settings) -> None:
+    def __init__(self, checkpoint: Checkpoint, settings: Settings, run: Run) -> None:
         self.checkpoint, self.settings = checkpoint, settings
-        self.saved: tuple[int, int, bool] | None = None  # where the run was
+        self.saved = _place(run)  # nothing new so far
         self.last = time.monotonic()
         self.failed = False
 
@@ -60,10 +67,9 @@ class Saver:
             self.poll(run)
 
     def save(self, run: Run) -> None:
-        """Save where the run is, unless it has not begun or that was saved last."""
-        place = run.at.epochs, run.at.position.steps, run.at.ended
-        begun = run.at.epochs or run.at.position.steps
-        if not begun or place == self.saved or run.network._nonfinite_layer():
+        """Save where the run is, unless that is where it began or was saved last."""
+        place = _place(run)
+        if place == self.saved or _core.nonfinite_layer(run.network):
             return
         try:
             write(self.checkpoint.path, saved_state(run, self.settings))
@@ -72,16 +78,25 @@ class Saver:
             raise
         self.saved, self.last = place, time.monotonic()
 
-    def save_at_exception(self, run: Run) -> None:
-        """Save what an exception leaves; a failure must not take the exception's place."""
-        if self.failed:
+    def complete(self, run: Run) -> None:
+        """Save the end of the run, unless it is saved."""
+        self.save(run)
+
+    def fail(self, run: Run) -> None:
+        """Save what an exception leaves; a failure must not take the exception's place.
+
+        Of a run that diverged the last checkpoint stays.
+        """
+        if self.failed or run.diverged:
             return
         try:
             self.save(run)
         except Exception as error:
-            warnings.warn(
-                f"the checkpoint could not be saved: {error}", RuntimeWarning, stacklevel=5
-            )
+            warn(f"the checkpoint could not be saved: {error}", RuntimeWarning)
+
+
+def _place(run: Run) -> tuple[int, int, bool]:
+    return run.at.epochs, run.at.position.steps, run.at.ended
 
 
 def saved_state(run: Run, settings: Settings) -> Saved:
@@ -107,7 +122,7 @@ def saved_state(run: Run, settings: Settings) -> Saved:
                 tensors[f"best.optimizer.{name}"] = value
             else:
                 best_numbers[name] = value
-    for name, values in history._by_name().items():
+    for name, values in by_name(history).items():
         if at.epochs and values:
             kind = np.int64 if name == "epochs" else np.float64
             tensors[f"history.{name}"] = np.array(values[: at.epochs], kind)
@@ -180,34 +195,32 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
         _skip(run, path, fit)
         _take_over(run, saved, history)
     except BaseException:
-        if network._history is not history:  # nothing was taken over
+        if run.history is not history:  # nothing was taken over
             _core.set_counters(network, seed, epoch)
             run.callbacks.load_states(run.at.callbacks)
-            run.optimizer._take_schedule({"schedule": run.at.schedule})
+            set_schedule(run.optimizer, {"schedule": run.at.schedule})
         raise
     position = _core.Position(fit["steps"], fit["samples"], fit["cost"], fit["weight"])
-    run.take_up(history, position, fit["epochs"], fit["ended"], fit["seconds"])
-    if run.saver is not None:
-        run.saver.saved = fit["epochs"], fit["steps"], fit["ended"]
+    run.take_up(position, fit["epochs"], fit["ended"], fit["seconds"])
 
 
 def _take_over(run: Run, saved: Saved, history: History) -> None:
     """Set weights, history, the optimiser and early stopping, at once."""
     fit, network, optimizer = saved.fit, run.network, run.optimizer
-    state = optimizer._fresh(network)
+    state = fresh_state(optimizer, network)
     if run.monitor is not None:
         run.monitor.state = state
         if fit["standing"] is not None:
             run.monitor.standing = Standing(*fit["standing"])
         if fit["best"] is not None:
-            optimizer._fill(state, saved.state("best.optimizer.", "best"))
+            fill_state(optimizer, state, saved.state("best.optimizer.", "best"))
             _keep(run.monitor, saved.tensors["best.parameters"])
-    optimizer._fill(state, saved.state("optimizer.", "optimizer"))
-    optimizer._take_schedule(fit["optimizer"])
-    changes = [optimizer._belonging(network, state), setting(network, "_history", history)]
+    fill_state(optimizer, state, saved.state("optimizer.", "optimizer"))
+    set_schedule(optimizer, fit["optimizer"])
+    changes = [owning(optimizer, network, state), setting(run, "history", history)]
+    changes.append(partial(run.publish, history))
     if fit["learning_rate"] is not None:
-        rate = nonnegative(fit["learning_rate"], "learning_rate")
-        changes.append(setting(optimizer, "_learning_rate", rate))
+        changes.append(setting_rate(optimizer, fit["learning_rate"]))
     at_once(partial(network.set_parameters, saved.contents.parameters), *changes)
 
 

@@ -1,8 +1,8 @@
 """Where the batches of an epoch come from.
 
 Arrays that the core reads where they lie train in one call of the core. Arrays that it cannot
-read, streams, and training whose every batch is watched go through ``_step`` batch by batch, with
-the same order and the same bits.
+read, streams, and training whose every batch is watched go through ``_core.step`` batch by batch,
+with the same order and the same bits.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from chainrule.inputs.arrays import apart, as_batch, check, is_native, native
 from chainrule.training.class_weight import ClassWeight
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import ArrayLike, NDArray
 
+    from chainrule.inputs.arrays import Batch
     from chainrule.inputs.targets import Found, Notice
     from chainrule.optimizers import Optimizer
     from chainrule.training.fingerprint import BatchDigest
     from chainrule.training.regularization import Regularization
 
-    Batch = tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]
     Poll = Callable[[int], object] | None
     Watch = Callable[[int, float], bool] | None
 
@@ -50,11 +50,14 @@ class Source(ABC):
     n, batches : int or None
         Samples and batches of an epoch, where they are known beforehand.
     class_weight : ClassWeight or None
+    settings : dict
+        What a resumed run must have in common, as it was given.
     """
 
     n: int | None
     batches: int | None
     class_weight: ClassWeight | None = None
+    settings: Mapping[str, object] = {"batch_size": None, "shuffle": None}
 
     def __init__(
         self, network: _core.Network, regularization: Regularization, threads: int | None
@@ -83,12 +86,13 @@ class Source(ABC):
         poll: Poll,
         watch: Watch,
     ) -> Outcome:
-        """Train on one batch after the other, as ``_train_epoch`` of the core does."""
+        """Train on one batch after the other, as ``_core.train_epoch`` does."""
         network, state = self.network, optimizer.bind(self.network)
         rate = optimizer.rate_at(optimizer.step - 1) if position.steps else 0.0
         for (x, y, w), rate in zip(batches, rates, strict=False):
             if w is None or w.any():
-                cost, bad_layer = network._step(
+                cost, bad_layer = _core.step(
+                    network,
                     x,
                     y,
                     w,
@@ -104,7 +108,7 @@ class Source(ABC):
             else:
                 # No sample has weight: the gradient is 0, but momentum and decay go on.
                 dw, db = ([np.zeros_like(p) for p in p_s] for p_s in _parameters(network))
-                network._update(dw, db, state, rate, position, len(x))
+                _core.update(network, dw, db, state, rate, position, len(x))
                 cost = 0.0
             if watch is not None and watch(position.steps, cost):
                 return Outcome(0, rate, ended=True)
@@ -144,6 +148,7 @@ class Arrays(Source):
         notice(found)
         self.data = apart(network, x), apart(network, y), None if w is None else apart(network, w)
         self.n = len(data[0])
+        self.settings = {"batch_size": batch_size, "shuffle": shuffle}
         self.batch_size = self.n if batch_size is None else min(batch_size, self.n)
         self.shuffle = shuffle and batch_size is not None
         self.batches = math.ceil(self.n / self.batch_size)
@@ -159,7 +164,8 @@ class Arrays(Source):
         seed = (network.seed, network.epoch) if self.shuffle else None
         if is_native(x) and is_native(y) and watch is None:
             state = optimizer.bind(network)
-            _, _, bad_layer = network._train_epoch(
+            _, _, bad_layer = _core.train_epoch(
+                network,
                 x,
                 y,
                 w,
@@ -282,7 +288,7 @@ class Stream(Source):
         try:
             x, y, w = as_batch(*_parts(batch))
             x, y = native(x, self.network.dtype), native(y, self.network.dtype)
-            found = self.network._check_data(x, y, w)
+            found = _core.check_data(self.network, x, y, w)
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{_place(number)}{error}") from error

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import _core
 from chainrule.inputs.arrays import as_batch, row_slices
 from chainrule.inputs.targets import joined
 from chainrule.metrics.functions import roc_auc
@@ -17,7 +18,6 @@ from chainrule.metrics.tallies import Classes, Errors, Tally, TopK, ordered_sum
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from chainrule import _core
     from chainrule.inputs.targets import Found
 
 Metric = str | Callable[[Any, Any], float]
@@ -56,7 +56,7 @@ def evaluate(
         if amount > 0:
             total += amount
             # A running mean: with one slice it is Network.cost to the last bit.
-            of_part, in_part = network._quiet_cost(x[part], y[part], w, part.start)
+            of_part, in_part = _core.quiet_cost(network, x[part], y[part], w, part.start)
             cost += (of_part - cost) * (amount / total)
             found = joined(found, in_part)
             a = a.astype(np.float64, copy=False)
