@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -233,19 +234,29 @@ class Run:
                 self._epoch()
             if self.saver is not None:
                 self.saver.save(self)
+            self._close_display()
         except BaseException:
-            if self.began is not None and self.network._nonfinite_layer():
-                self._go_back()  # the steps diverged, and an interruption came first
-            self.history._cut(len(self.history.epochs))
-            self.network._epoch = self.first_epoch + len(self.history.epochs)
-            if self.saver is not None:
-                self.saver.save_at_exception(self)
+            try:
+                self._settle()
+            finally:
+                self._close_display()
             raise
-        finally:
-            if self.display is not None:
-                self.display.close()
         if self.monitor is not None:
             self.monitor.finish()
+
+    def _settle(self) -> None:
+        """Leave whole steps and whole epochs behind after an exception, and save."""
+        diverged = not isfinite(self.at.position.cost) or self.network._nonfinite_layer()
+        if diverged and self.began is not None:
+            self._go_back()  # the interruption came before DivergenceError
+        self.history._cut(len(self.history.epochs))
+        self.network._epoch = self.first_epoch + len(self.history.epochs)
+        if self.saver is not None:
+            self.saver.save_at_exception(self)
+
+    def _close_display(self) -> None:
+        if self.display is not None:
+            self.display.close()
 
     def _epoch(self) -> None:
         """Train an epoch, or what is left of it; measure, tell, and look who ends the training."""
