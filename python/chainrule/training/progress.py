@@ -58,7 +58,7 @@ class Display(Protocol):
         """Show the epoch that has ended."""
 
     def close(self) -> None:
-        """End the display; called once."""
+        """End the display; called again where an exception interrupted it."""
 
 
 class Lines:

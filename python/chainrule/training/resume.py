@@ -228,11 +228,13 @@ def _keep(monitor: Monitor, parameters: NDArray[Any]) -> None:
     """Let early stopping keep these parameters: they go through the network into a snapshot."""
     network = monitor.network
     before = _core.Snapshot(network, monitor.state)
+    take = partial(network.set_parameters, parameters)
+    keep = partial(_core.Snapshot, network, monitor.state)
     try:
-        network.set_parameters(parameters)
-        monitor.keep()
-    finally:
+        _, monitor.snapshot, _ = at_once(take, keep, partial(before.restore))
+    except BaseException:  # no memory is left for the snapshot
         before.restore()
+        raise
 
 
 def _check_rates(run: Run, path: str, fit: Mapping[str, Any], history: History) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -120,20 +121,30 @@ class Run:
                 self._epoch()
             for listener in self.listeners:
                 listener.complete(self)
+            self._close()
         except BaseException:
-            if self.began is not None and _core.nonfinite_layer(self.network):
-                self._go_back()  # the steps diverged, and an interruption came first
-            cut(self.history, len(self.history))
-            completed = self.first_epoch + len(self.history)
-            _core.set_counters(self.network, self.network.seed, completed)
-            for listener in self.listeners:
-                listener.fail(self)
+            try:
+                self._settle()
+            finally:
+                self._close()
             raise
-        finally:
-            for listener in self.listeners:
-                listener.close()
         if self.monitor is not None:
             self.monitor.finish()
+
+    def _settle(self) -> None:
+        """Leave whole steps and whole epochs behind after an exception, and tell the listeners."""
+        diverged = not isfinite(self.at.position.cost) or _core.nonfinite_layer(self.network)
+        if diverged and self.began is not None:
+            self._go_back()  # the interruption came before DivergenceError
+        cut(self.history, len(self.history))
+        completed = self.first_epoch + len(self.history)
+        _core.set_counters(self.network, self.network.seed, completed)
+        for listener in self.listeners:
+            listener.fail(self)
+
+    def _close(self) -> None:
+        for listener in self.listeners:
+            listener.close()
 
     def _epoch(self) -> None:
         """Train an epoch, or what is left of it; measure, tell, and look who ends the training."""
