@@ -12,6 +12,7 @@ import pytest
 
 import chainrule as cr
 from chainrule import _core
+from chainrule.training.history import by_name
 from interrupting import interrupt_everywhere, watchdog
 from support import assert_same_bits
 
@@ -158,14 +159,14 @@ def lists(history):
 
 def check_state(net, optimizer, course):
     """Weights, optimiser, epochs and history are those after some whole number of steps."""
-    assert not net._nonfinite_layer()
+    assert not _core.nonfinite_layer(net)
     history, step = net.history, optimizer.step
     epochs = 0 if history is None else len(history)
     assert net.epoch == epochs
     per_epoch = course.steps // EPOCHS
     assert per_epoch * epochs <= step <= per_epoch * (epochs + 1)
     if history is not None:
-        for values in history._by_name().values():
+        for values in by_name(history).values():
             assert len(values) in (epochs, 0)
         assert history.epochs == list(range(1, epochs + 1))
         assert history.cost == course.history.cost[:epochs]
@@ -192,7 +193,7 @@ def interrupt_fit(case, monkeypatch, **options):
     def start():
         training = Training(case)
         monkeypatch.setattr(
-            cr.training.fit,
+            cr.training.progress,
             "open_progress",
             lambda *arguments: training.displays.append(Display()) or training.displays[-1],
         )
