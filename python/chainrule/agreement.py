@@ -98,11 +98,11 @@ def verify(
     UserWarning
         If the model cannot be run, or gives no finite number: the network is then not verified.
     """
-    coarse = network.dtype == np.float32 or "float64" not in original.runs
+    coarse = network.dtype == np.float32 or "float32" in original.runs
     rows = _rows(network, tensors, coarse)
     *_, output = tensors
     with np.errstate(all="ignore"), _numpy_random_state():
-        dtype, found = _first_run(original, rows)
+        dtype, found = _run(original, rows, "float64", "float32")
         if dtype and output not in found:
             dtype, found = "", f"it gave no {output}"
         if not isinstance(found, str):
@@ -111,6 +111,8 @@ def verify(
                 if name in found and _is_complete(taken):
                     comparison.tensor(name, taken, np.asarray(found[name]))
             comparison.network(network, stack)
+            if network.dtype == np.float32:
+                comparison.coarseness(network, stack, output, tensors[output])
             if comparison.alive[len(CONSTANTS) :].any():
                 logger.info(
                     "%s: verified in %s on %d rows, largest difference %.2g",
@@ -126,15 +128,16 @@ def verify(
     )
 
 
-def _first_run(original: Original, rows: Array) -> tuple[str, Mapping[str, Array] | str]:
-    """Return the type and the tensors of the run in the widest type, or "" and why there is none.
+def _run(original: Original, rows: Array, *dtypes: str) -> tuple[str, Mapping[str, Array] | str]:
+    """Return the first type in which the model runs and its tensors, or "" and why there is none.
 
     The model may be anybody's code, which may raise anything.
     """
     reason = "there is no way to run it"
-    for dtype in sorted(original.runs, reverse=True):
+    for dtype in dtypes:
         try:
-            return dtype, original.runs[dtype](rows.astype(dtype))
+            if dtype in original.runs:
+                return dtype, original.runs[dtype](rows.astype(dtype))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
     return "", reason
@@ -244,8 +247,6 @@ class _Comparison:
         self.exact, self.rounded = _Values(rows, "float64"), _Values(rows, "float32")
         self.alive = np.ones(len(rows), bool)
         self.largest = 0.0
-        # The rounding of the model in float32, relative to the largest numbers: of its output.
-        self._model_rounding: float | None = None
 
     def tensor(self, name: str, taken: Stack, given: Array) -> None:
         """Raise ValueError unless the model's tensor is what it is taken for."""
@@ -264,10 +265,9 @@ class _Comparison:
         own = min(OWN_ROUNDINGS * _relative(mine - ours, scale), COARSE)
         limit = np.maximum(RELATIVE["float32"] * _at_least_1(ours), own * scale)
         self._check(name, self.original.mend, ours, given, limit, mine)
-        self._model_rounding = _relative((given - ours)[self.alive], scale[self.alive])
 
     def network(self, network: Network, stack: Stack) -> None:
-        """Raise ValueError unless the network is its stack, and not coarser than the model."""
+        """Raise ValueError unless the network is its stack, within rounding."""
         dtype = network.dtype.name
         (ours, scale), mine = self.exact.of(stack), None
         given = network.predict(self.rows.astype(dtype)).astype(np.float64)
@@ -277,24 +277,26 @@ class _Comparison:
             limit = np.maximum(limit, OWN_ROUNDINGS * _relative(mine - ours, scale) * scale)
         what, mend = "the model's stack of layers", "This is a defect of chainrule: report it"
         self._check(what, mend, ours, given, limit, ours if mine is None else mine)
-        if dtype == "float32":
-            self._check_coarseness(ours, scale, given)
 
-    def _check_coarseness(self, ours: Array, scale: Array, given: Array) -> None:
-        """Refuse float32 where folding loses what the model keeps, on the drawn rows."""
-        drawn = self.alive & (np.arange(len(self.rows)) >= len(CONSTANTS))
+    def coarseness(self, network: Network, stack: Stack, output: str, taken: Stack) -> None:
+        """Raise ValueError if float32 loses what the model keeps there, on the drawn rows."""
+        ours, scale = self.exact.of(stack)
+        given = network.predict(self.rows.astype(np.float32)).astype(np.float64)
         limit = COARSE * _at_least_1(ours)
-        if (np.abs(given - ours) <= limit).all(where=drawn[:, None]):
+        self.alive &= np.arange(len(self.rows)) >= len(CONSTANTS)
+        if (np.abs(given - ours) <= limit).all(where=self.alive[:, None]):
             return
-        if self._model_rounding is not None:
-            limit = np.maximum(limit, OWN_ROUNDINGS * self._model_rounding * scale)
-        self.alive = drawn
-        what = f"{self.original.source} in exact arithmetic"
+        dtype, found = _run(self.original, self.rows, "float32")
+        if not isinstance(found, str) and output in found:
+            exact, largest = self.exact.of(taken)
+            lost = np.asarray(found[output]).reshape(exact.shape) - exact
+            limit = np.maximum(limit, OWN_ROUNDINGS * _relative(lost, largest) * scale)
         mend = (
             "In float32 the network loses digits that the model keeps, where scalings are folded "
             'into its layers: import it with dtype="float64"'
         )
-        self._check(what, mend, ours, given, limit, ours)
+        name = f"{self.original.source} in exact arithmetic"
+        self._check(name, mend, ours, given, limit, ours)
 
     def _check(
         self, name: str, mend: str, ours: Array, given: Array, limit: Array, mine: Array
