@@ -131,7 +131,7 @@ def from_torch(
     stack: Stack | None = None
     titles, tensors = [], {}
     for name, module in _leaves(sequential, torch):
-        title = f"module {name}, {module}"
+        title = f"module {name}, {_one_line(module)}"
         before = stack
         try:
             stack = _follow(stack, module, precision, torch)
@@ -234,7 +234,8 @@ def _follow(stack: Stack | None, module: Any, precision: str, torch: Any) -> Sta
     known = ("Linear", "BatchNorm1d", *ACTIVATIONS, *TRANSPARENT)
     if kind not in known or type(module) is not getattr(torch.nn, kind):
         _explain(module, kind, torch)
-        raise ValueError(f"is not one of {', '.join(known)}: {OTHER_WAY}")
+        whose = type(module).__module__
+        raise ValueError(f"of {whose} is not one of torch.nn's {', '.join(known)}: {OTHER_WAY}")
     _check_calls(module, type(module), torch)
     if kind in TRANSPARENT:
         _check_arguments(module, TRANSPARENT[kind])
@@ -333,6 +334,11 @@ def _precision(sequential: Any, torch: Any) -> str:
             "convert it with .float() or .double()"
         )
     return "float64"
+
+
+def _one_line(module: Any) -> str:
+    text = str(module)
+    return type(module).__name__ if "\n" in text else text
 
 
 def _fate(before: Stack | None, after: Stack | None, module: Any) -> str:
