@@ -145,7 +145,7 @@ def _run(original: Original, rows: Array, *dtypes: str) -> tuple[str, Mapping[st
 
 @contextmanager
 def _numpy_random_state() -> Iterator[None]:
-    state = np.random.get_state()
+    state = np.random.get_state(legacy=False)
     try:
         yield
     finally:
