@@ -180,7 +180,8 @@ class _Values:
     """The values of stacks for rows, computed in one type; what stacks share is computed once.
 
     Beside every value stands, for each row, the largest number on the way to it, 1 at least. With
-    a seed, what enters a product is off by at most one rounding, and summed in random order.
+    a seed, what enters and leaves a product is off by at most one rounding, and summed in random
+    order.
     """
 
     def __init__(self, rows: Array, dtype: str, seed: int | None = None) -> None:
@@ -225,14 +226,20 @@ class _Values:
         if key not in self._products:
             self._products[key] = self._product(value, w.astype(self.dtype, copy=False))
         product = self._products[key]
-        return self._shifted(product, b, np.maximum(largest, _magnitude(product)))
+        z, largest = self._shifted(product, b, np.maximum(largest, _magnitude(product)))
+        return self._off(z), largest
 
     def _product(self, value: Array, w: Array) -> Array:
         if self._random is None:
             return np.asarray(value @ w.T)
-        off = self._random.integers(-1, 2, value.shape) * np.finfo(self.dtype).eps
         order = self._random.permutation(len(w.T))
-        return np.asarray((value * (1 + off).astype(self.dtype))[:, order] @ w[:, order].T)
+        return np.asarray(self._off(value)[:, order] @ w[:, order].T)
+
+    def _off(self, value: Array) -> Array:
+        if self._random is None:
+            return value
+        off = self._random.integers(-1, 2, value.shape) * np.finfo(self.dtype).eps
+        return np.asarray(value * (1 + off).astype(self.dtype))
 
     def _shifted(self, value: Array, shift: Array | None, largest: Array) -> tuple[Array, Array]:
         if shift is not None:
