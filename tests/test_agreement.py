@@ -254,6 +254,12 @@ def test_float32_is_refused_where_folding_loses_what_the_model_keeps():
     check(model, dtype="float64")
 
 
+@pytest.mark.parametrize("mean", [1e3, 1e5, 1e7, 1e9])
+def test_the_rounding_of_large_means_is_no_difference(mean):
+    for seed in range(10):
+        check(Model(seed, mean=mean, std=0.3))
+
+
 def test_float32_is_taken_where_folding_loses_little():
     check(Model(mean=100.0, std=1.0), dtype="float32")
 

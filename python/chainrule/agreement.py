@@ -180,8 +180,8 @@ class _Values:
     """The values of stacks for rows, computed in one type; what stacks share is computed once.
 
     Beside every value stands, for each row, the largest number on the way to it, 1 at least. With
-    a seed, what enters and leaves a product is off by at most one rounding, and summed in random
-    order.
+    a seed, what enters and leaves a product or a sum is off by at most one rounding, and products
+    are summed in random order.
     """
 
     def __init__(self, rows: Array, dtype: str, seed: int | None = None) -> None:
@@ -199,7 +199,7 @@ class _Values:
         if stack.matrix is not None:
             return self._affine(stack.layers, stack.matrix, stack.shift, value, largest)
         if stack.scale is not None:
-            value = value * stack.scale.astype(self.dtype)
+            value = self._off(value * stack.scale.astype(self.dtype))
             largest = np.maximum(largest, _magnitude(value))
         return self._shifted(value, stack.shift, largest)
 
@@ -233,7 +233,7 @@ class _Values:
         if self._random is None:
             return np.asarray(value @ w.T)
         order = self._random.permutation(len(w.T))
-        return np.asarray(self._off(value)[:, order] @ w[:, order].T)
+        return self._off(self._off(value)[:, order] @ w[:, order].T)
 
     def _off(self, value: Array) -> Array:
         if self._random is None:
