@@ -300,7 +300,7 @@ class _Comparison:
                 "In float32 the network loses digits that the model keeps, where scalings are "
                 'folded into its layers: import it with dtype="float64"'
             )
-            self._refuse(f"{self.original.source}, exactly,", mend, wrong, ours, given, limit)
+            self._refuse(f"{self.original.source} in float64", mend, wrong, ours, given, limit)
 
     def _check(self, name: str, mend: str, taken: Stack, given: Array, dtype: str) -> None:
         """Compare the rows that are alive, with the rounding of `dtype`."""
@@ -381,4 +381,6 @@ def _spread(differences: list[Array], scale: Array, onto: Array) -> Array:
     """
     finite = [np.where(np.isfinite(d), np.abs(d), 0.0) for d in differences]
     largest = np.max(finite, axis=(0, 2))[:, None]
-    return np.asarray(np.maximum(largest, np.max(largest / scale) * onto))
+    relative = largest / scale
+    most = np.max(relative, where=np.isfinite(relative), initial=0.0)
+    return np.asarray(np.maximum(largest, most * onto))
