@@ -208,7 +208,7 @@ def _leaves(
     try:
         if any(sequential is outer for outer in around):
             raise ValueError("contains itself")
-        _check_calls(sequential, torch.nn.Sequential, torch)
+        _check_calls(sequential, torch.nn.Sequential)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     for name, module in sequential._modules.items():
@@ -218,7 +218,7 @@ def _leaves(
             yield f"{prefix}{name}", module
 
 
-def _check_calls(module: Any, kind: Any, torch: Any) -> None:
+def _check_calls(module: Any, kind: Any) -> None:
     """Raise ValueError unless a call of the module runs ``kind.forward`` and nothing else."""
     name = type(module).__name__
     for method in CALLED:
@@ -244,7 +244,7 @@ def _follow(stack: Stack | None, module: Any, precision: str, torch: Any) -> Sta
         _explain(module, kind, torch)
         whose = type(module).__module__
         raise ValueError(f"of {whose} is not one of torch.nn's {', '.join(known)}: {OTHER_WAY}")
-    _check_calls(module, type(module), torch)
+    _check_calls(module, type(module))
     if kind in TRANSPARENT:
         _check_arguments(module, TRANSPARENT[kind])
         return stack
