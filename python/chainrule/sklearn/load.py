@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from chainrule.agreement import Original, verify
 from chainrule.sklearn.base import Perceptron
 from chainrule.stack import Stack, as_it_came
 
@@ -21,12 +24,17 @@ if TYPE_CHECKING:
 
     Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
+logger = logging.getLogger("chainrule")
+
 SCALERS = ("StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler")
 PERCEPTRONS = (neural_network.MLPClassifier, neural_network.MLPRegressor, Perceptron)
 
 
 def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     """Return a network that answers as a fitted perceptron of scikit-learn does.
+
+    The result is verified by running: the estimator predicts rows, some of them like the data
+    that its scalers were fitted to, and every step's outputs are compared with the network's.
 
     Parameters
     ----------
@@ -62,7 +70,14 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
         If a step is something else; the message names it.
     ValueError
         If a step is not fitted (``NotFittedError``) or does what no network does, or the
-        perceptron predicts exp of its outputs (the Poisson loss) or knows one class alone.
+        perceptron predicts exp of its outputs (the Poisson loss) or knows one class alone; or if
+        the estimator answers otherwise than the network, or float32 is asked for and loses more
+        than 1e-3 of the outputs, because scalings with large means are folded.
+
+    Warns
+    -----
+    UserWarning
+        If the estimator cannot predict, and the result is therefore not verified.
 
     Examples
     --------
@@ -77,7 +92,7 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     True
     """
     estimator = getattr(estimator, "best_estimator_", estimator)
-    target = None
+    whole, target = estimator, None
     if isinstance(estimator, TransformedTargetRegressor):
         check_is_fitted(estimator)
         target, estimator = estimator.transformer_, estimator.regressor_
@@ -85,20 +100,49 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
     scalers, perceptron = _steps(estimator)
     own = perceptron.network_ if isinstance(perceptron, Perceptron) else None
     stack = Stack(perceptron.coefs_[0].shape[0])
-    for scaler in scalers:
+    tensors = {}
+    for title, scaler in scalers.items():
         scale, shift = _affine(scaler)
-        stack = stack.affine(scale, shift)
+        tensors[title] = stack = stack.affine(scale, shift)
+        logger.info("%s: folded into the first layer", title)
     stack = stack.follow(own) if own is not None else _layers(stack, perceptron)
+    logger.info("%r: taken", perceptron)
     if target is not None:
         scale, shift = _affine(target)
         stack = stack.affine(1 / scale, -shift / scale)
+        logger.info("the targets' %r: folded into the last layer", target)
     given = perceptron.coefs_[0].dtype
     network = stack.network(given if dtype is None else dtype, None if own is None else own.loss)
+    answer = "predict_proba" if is_classifier(perceptron) else "predict"
+
+    def run(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of names that columns had when it was fitted
+            outputs = getattr(whole, answer)(rows.copy())
+            if stack.width == 1 and answer == "predict_proba":
+                outputs = outputs[:, 1]  # of two classes the second one
+            return _scaled(scalers, rows) | {answer: outputs}
+
+    # scikit-learn computes in the wider type of parameters and data, chainrule in the parameters'.
+    runs = {"float64" if own is None else own.dtype.name: run}
+    mend = (
+        "Pass from_sklearn an estimator whose predictions are those of its coefs_ and "
+        "intercepts_, and apply what else it does yourself"
+    )
+    verify(network, stack, tensors | {answer: stack}, Original("the estimator", runs, mend))
     return network if own is None else as_it_came(network, own)
 
 
-def _steps(estimator: Any) -> tuple[list[Any], Any]:
-    """Return the scalers and the perceptron of a pipeline, all fitted."""
+def _scaled(scalers: dict[str, Any], rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return what every scaler gives, by title."""
+    found = {}
+    for title, scaler in scalers.items():
+        found[title] = rows = np.array(scaler.transform(rows.copy()))  # it may work in place
+    return found
+
+
+def _steps(estimator: Any) -> tuple[dict[str, Any], Any]:
+    """Return the scalers, by what messages call them, and the perceptron of a pipeline, fitted."""
     steps = [step for step in _flat(estimator) if step not in (None, "passthrough")]
     if not steps:
         raise TypeError("the pipeline has no step")
@@ -125,7 +169,7 @@ def _steps(estimator: Any) -> tuple[list[Any], Any]:
             f"{type(perceptron).__name__} has seen one class alone, {perceptron.classes_}: "
             "it answers with that, whatever its outputs are"
         )
-    return scalers, perceptron
+    return {f"step {i}, {scaler!r}": scaler for i, scaler in enumerate(scalers)}, perceptron
 
 
 def _flat(estimator: Any) -> list[Any]:
