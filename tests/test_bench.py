@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule import _core
-from chainrule.bench import about, cells, command, processes, report, runner, systems
+from chainrule.bench import about, cells, command, peers, processes, report, runner
 from chainrule.bench.problem import Problem
 from chainrule.bench.reference import Reference
 from support import run_bench
@@ -119,7 +119,7 @@ def test_a_run_is_stamped(quick):
 def test_results_are_right(name, cell):
     problem = Problem(cell)
     reference = Reference(problem)
-    for variant in systems.load(name).variants(problem):
+    for variant in peers.load(name).variants(problem):
         value = eval(variant.expression, dict(variant.names))
         assert reference.error(variant.results(value)) <= reference.tolerance < 1e-2
 
@@ -196,7 +196,7 @@ def test_an_unknown_cell_or_system_is_refused():
 
 
 def test_peers_that_are_missing_are_named(monkeypatch):
-    monkeypatch.setattr(systems, "missing", lambda name: ["jax"] if name == "jax" else [])
+    monkeypatch.setattr(peers, "missing", lambda name: ["jax"] if name == "jax" else [])
     names, missing = about.choose_systems(None)
     assert missing == ["jax"] and "jax" not in names and "numpy" in names
     assert "missing   jax (pip install" in report.stamp(about.describe(["numpy"], missing))

@@ -35,7 +35,7 @@ def measure(data, *names, rounds=1):
     missing = [package for name in names for package in learners.missing(name)]
     if missing:
         pytest.skip(f"without {', '.join(missing)}: pip install '.[bench]'")
-    with runner.processes(names, 1, "learners.worker") as held:
+    with runner.processes(names, 1, "learning_worker") as held:
         return accuracy.measure(SMALL, data, held, (rounds, rounds), 0.0)
 
 

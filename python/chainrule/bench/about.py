@@ -12,13 +12,13 @@ from typing import Any
 
 from chainrule import __version__, _core
 
-from . import runner, systems
+from . import peers, runner
 
 EXTRA = 'pip install "chainrule[bench]"'
 
 
 def choose_systems(
-    listed: str | None, registry: ModuleType = systems, always: Sequence[str] = ("numpy",)
+    listed: str | None, registry: ModuleType = peers, always: Sequence[str] = ("numpy",)
 ) -> tuple[list[str], list[str]]:
     """Return the systems that take part, and those that are not installed.
 
@@ -37,7 +37,7 @@ def choose_systems(
 
 
 def describe(
-    names: Sequence[str], missing: Sequence[str], registry: ModuleType = systems
+    names: Sequence[str], missing: Sequence[str], registry: ModuleType = peers
 ) -> dict[str, Any]:
     """Return what ran where, and when."""
     packages = {package: "" for name in names for package in registry.load(name).PACKAGES}

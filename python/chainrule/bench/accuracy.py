@@ -142,7 +142,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"left out, for want of {threads} cores: t{threads}", file=sys.stderr)
             continue
         until = time.monotonic() + (end - time.monotonic()) / left
-        with runner.processes(names, threads, "learners.worker") as held:
+        with runner.processes(names, threads, "learning_worker") as held:
             found["threads"][threads] = measure(task, data, held, rounds, until)
         blocks.append(report.learning(threads, found["threads"][threads]))
         print(f"\n{blocks[-1]}", flush=True)

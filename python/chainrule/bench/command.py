@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, cells, latency, learners, output, report, runner, search, servers, systems
+from . import accuracy, cells, latency, learners, output, peers, report, runner, search, servers
 from .about import choose_systems, describe
 from .cells import Cell
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--systems",
         metavar="A,B",
-        help=f"of {', '.join(systems.NAMES)}, where NumPy always takes part; for accuracy of "
+        help=f"of {', '.join(peers.NAMES)}, where NumPy always takes part; for accuracy of "
         f"{', '.join(learners.NAMES)}; for latency of {', '.join(servers.NAMES)} "
         "(default: all installed)",
     )

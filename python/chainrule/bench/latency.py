@@ -21,9 +21,9 @@ from chainrule.onnx import to_onnx
 
 from . import cells, output, report, runner, servers
 from .about import EXTRA, choose_systems, describe
+from .peers import chainrule_
 from .problem import Problem
 from .processes import Process
-from .systems import chainrule_
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,14 +7,14 @@ from importlib import import_module
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from . import report, systems
+from . import peers, report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     Record = dict[str, Any]
 
-NAMES = (*systems.NAMES, "keras")
+NAMES = (*peers.NAMES, "keras")
 COLOURS = dict(
     zip(
         NAMES,
@@ -121,7 +121,7 @@ def _latency(cells: list[Record]) -> Any:
     panels = figure.subplots(rows, columns, squeeze=False).flat
     names: set[str] = set()
     for panel, (net, batches) in zip(panels, nets.items(), strict=False):
-        for name in systems.NAMES:
+        for name in peers.NAMES:
             points = sorted((b, t[name] * 1e6) for b, t in batches.items() if name in t)
             if points:
                 names.add(name)

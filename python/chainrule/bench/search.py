@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from . import output, report, runner, systems
+from . import output, peers, report, runner
 from .about import EXTRA, describe
 from .search_worker import MODULES
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if find_spec("sklearn") is None:
         print(f"sklearn is not installed: {EXTRA}", file=sys.stderr)
         return 2
-    about = describe(list(MODULES), [], systems)
+    about = describe(list(MODULES), [], peers)
     print(report.stamp(about), flush=True)
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import systems
+from . import peers
 from .cells import Cell
 from .problem import Problem
 
@@ -28,9 +28,9 @@ class Worker:
     """Answers the requests of the runner, each by the method of that name."""
 
     def __init__(self, system: str, threads: int) -> None:
-        self.system = systems.load(system)
+        self.system = peers.load(system)
         self.system.start(threads)
-        self.variants: dict[str, systems.Variant] = {}
+        self.variants: dict[str, peers.Variant] = {}
 
     def prepare(self, cell: dict[str, Any]) -> dict[str, list[Array]] | str:
         """Return the results of every variant, or why there is none."""
@@ -39,7 +39,7 @@ class Worker:
         self.problem = Problem(self.cell)  # kept: libraries may have its addresses alone
         try:
             found = self.system.variants(self.problem)
-        except systems.UnsupportedError as reason:
+        except peers.UnsupportedError as reason:
             return str(reason)
         self.variants = {variant.name: variant for variant in found}
         return {name: _results(variant) for name, variant in self.variants.items()}
@@ -93,7 +93,7 @@ class Worker:
         return np.array(times, np.int64).tobytes()
 
     @staticmethod
-    def _timer(variant: systems.Variant) -> Timer:
+    def _timer(variant: peers.Variant) -> Timer:
         return Timer(variant.expression, timer=time.perf_counter, globals=dict(variant.names))
 
 
@@ -108,7 +108,7 @@ def measure(calls, clock):
 """
 
 
-def _results(variant: systems.Variant) -> list[Array]:
+def _results(variant: peers.Variant) -> list[Array]:
     """Evaluate the expression, and return copies of its results."""
     with variant.context():
         value = eval(variant.expression, dict(variant.names))

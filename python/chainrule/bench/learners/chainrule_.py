@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..systems.chainrule_ import network, start
+from ..peers.chainrule_ import network, start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..systems.jax_ import columns, network, own, start
+from ..peers.jax_ import columns, network, own, start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..systems import UnsupportedError
+from ..peers import UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

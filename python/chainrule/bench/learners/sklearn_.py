@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..systems.sklearn_ import make_model, parameters, start
+from ..peers.sklearn_ import make_model, parameters, start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ..systems.torch_ import module, start
+from ..peers.torch_ import module, start
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from importlib import import_module
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
-from ..systems import UnsupportedError
-from ..systems.torch_compile_ import start
+from ..peers import UnsupportedError
+from ..peers.torch_compile_ import start
 from .torch_ import Loop
 
 if TYPE_CHECKING:

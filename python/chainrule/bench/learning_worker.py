@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import learners, systems
-from ..cells import Cell
-from ..problem import Problem
-from ..worker import serve, settle
+from . import learners, peers
+from .cells import Cell
+from .problem import Problem
+from .worker import serve, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Worker:
         problem = Problem(Cell(**cell), (learners.scaled(pixels), labels))
         try:
             found = self.module.learners(problem)
-        except systems.UnsupportedError as reason:
+        except peers.UnsupportedError as reason:
             return str(reason)
         for learner in found:
             learner.epoch(order)
