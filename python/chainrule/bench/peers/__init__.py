@@ -1,11 +1,17 @@
-"""The systems: one file each, written as a determined user of that library would.
+"""The peers: a file each, written as a determined user of that library would, and a line below.
 
-Each of these modules has
+To add one, write its file, add its line to `PEERS`, and name its packages in the extra ``bench`` of
+``pyproject.toml``. Commands, tables, pictures, the versions that are printed and the tests follow.
 
-- ``PACKAGES``: what has to be installed, the system's own package first,
-- ``start(threads)``: called once in a process,
-- ``variants(problem)``: one or more ways to do a cell. All are checked; the fastest of those that
-  are right is measured. `UnsupportedError` says why there is none.
+The module of a peer is named after it (``torch.compile`` has ``torch_compile_.py``). It imports its
+library inside functions alone, so that no process but its own loads it, and has
+
+- ``start(threads)``, called once in that process before all else,
+- one function for each benchmark of its line, named after the benchmark: see `PeerModule`,
+- ``peak_seconds(cell)`` where it can tell the least time of a step: chainrule alone.
+
+A benchmark's function returns one or more variants. All are checked; the fastest of those that are
+right is measured. A function that cannot do what is asked raises `UnsupportedError`.
 """
 
 from __future__ import annotations
@@ -14,47 +20,150 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-#: In the order of the tables.
-NAMES = (
-    "chainrule",
-    "numpy",
-    "numba",
-    "torch",
-    "torch.compile",
-    "onnxruntime",
-    "openvino",
-    "jax",
-    "sklearn",
+from .. import packages
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..problem import Problem
+
+#: What a peer can be measured in. The first two are the cells of ``python -m chainrule bench``.
+INFERENCE, TRAINING, ACCURACY, LATENCY, SEARCH = BENCHMARKS = (
+    "inference",
+    "training",
+    "accuracy",
+    "latency",
+    "search",
 )
+CELLS = (INFERENCE, TRAINING)
+LEARNS = (*CELLS, ACCURACY)
+
+Names = dict[str, Any]
 
 
 class UnsupportedError(Exception):
-    """The library cannot express a cell."""
+    """The library cannot express what is asked; the text says why."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do a cell: an expression to time, and what its result is.
+    """One way to do a call: an expression to time, and what its result is.
 
-    `results` takes the value of the expression, evaluated once, and returns [a^L] for inference;
-    for training W^1, b^1, W^2, … as they are after that epoch.
+    Parameters
+    ----------
+    name, expression : str
+    names : callable
+        Returns the names of the expression. Every thread that evaluates it calls this for names of
+        its own: threads may share a model, but nothing that a call writes.
+    results : callable
+        Takes the value of the expression, evaluated once, and its names. Returns [a^L], of shape
+        (rows, n_L); for training W^1, b^1, W^2, … as they are after that epoch.
+    context : callable, optional
+        Returns a context in which the expression is evaluated.
     """
 
     name: str
     expression: str
-    names: dict[str, Any]
-    results: Callable[[Any], Sequence[Any]]
+    names: Callable[[], Names]
+    results: Callable[[Any, Names], Sequence[Any]]
     context: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-def load(name: str) -> Any:
-    """Return the module of a system."""
-    return import_module(f".{name.replace('.', '_')}_", __name__)
+class Learner(Protocol):
+    """One way to train epoch by epoch: a network and Adam, over the samples of one problem."""
+
+    name: str
+
+    def reset(self) -> None:
+        """Go back to the first weights and a new optimiser; what is compiled stays."""
+
+    def epoch(self, order: NDArray[Any]) -> None:
+        """Train on all samples in this order, batch by batch, and return when it is done."""
+
+    def labels(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the most likely class of every row."""
+
+    def parameters(self) -> Sequence[Any]:
+        """Return W^1, b^1, W^2, …."""
 
 
-def missing(name: str) -> list[str]:
-    """Return the packages of a system that are not installed."""
-    return [package for package in load(name).PACKAGES if find_spec(package) is None]
+class PeerModule(Protocol):
+    """What the module of a peer provides: `start`, and the functions that its line names."""
+
+    def start(self, threads: int) -> None:
+        """Prepare the process, which has so many cores, for everything that follows."""
+
+    def inference(self, problem: Problem) -> Sequence[Variant]:
+        """Return variants of one call that computes a^L for ``problem.x``."""
+
+    def training(self, problem: Problem) -> Sequence[Variant]:
+        """Return variants of one epoch over all batches in order; a second call goes on."""
+
+    def accuracy(self, problem: Problem) -> Sequence[Learner]:
+        """Return variants that learn the samples of the problem with Adam."""
+
+    def latency(self, folder: str, x: NDArray[Any]) -> Sequence[Variant]:
+        """Return variants that answer for x, of shape (1, n_0).
+
+        The folder has the model as ``model.safetensors`` and as ``model.onnx``.
+        """
+
+    def search(self) -> type:
+        """Return a class with the parameters of scikit-learn's MLPClassifier."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A line of the list.
+
+    Parameters
+    ----------
+    name : str
+        As commands take it and tables show it.
+    packages : tuple of str
+        What is imported, the library itself first.
+    benchmarks : tuple of str
+        Those that its module has a function for.
+    colour, marker : str
+        Of its lines in pictures.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    benchmarks: tuple[str, ...]
+    colour: str
+    marker: str
+
+    @property
+    def missing(self) -> list[str]:
+        """The packages that are not installed."""
+        return packages.missing(self.packages)
+
+    def load(self) -> PeerModule:
+        """Import its module, which imports no library by that alone."""
+        return cast(PeerModule, import_module(f".{self.name.replace('.', '_')}_", __name__))
+
+
+#: All peers, in the order of the tables.
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("chainrule", ("chainrule",), BENCHMARKS, "#d62728", "o"),
+        Peer("numpy", ("numpy",), CELLS, "#4d4d4d", "s"),
+        Peer("numba", ("numba", "scipy"), CELLS, "#2ca02c", "D"),  # scipy brings the BLAS
+        Peer("torch", ("torch",), LEARNS, "#ff7f0e", "^"),
+        Peer("torch.compile", ("torch",), (INFERENCE, ACCURACY), "#c49c94", "v"),
+        Peer("onnxruntime", ("onnxruntime", "onnx"), (INFERENCE, LATENCY), "#1f77b4", "<"),
+        Peer("openvino", ("openvino", "onnx"), (INFERENCE, LATENCY), "#9467bd", ">"),
+        Peer("jax", ("jax", "optax"), LEARNS, "#e377c2", "P"),
+        Peer("sklearn", ("sklearn",), (*LEARNS, SEARCH), "#17becf", "X"),
+        Peer("keras", ("keras",), (ACCURACY,), "#8c564b", "h"),
+    )
+}
+
+
+def names(*benchmarks: str) -> list[str]:
+    """Return the peers that take part in one of these benchmarks at least."""
+    return [name for name, peer in PEERS.items() if {*benchmarks} & {*peer.benchmarks}]

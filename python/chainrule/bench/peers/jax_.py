@@ -1,19 +1,23 @@
-"""JAX: jitted functions of arrays that are on the device; an epoch is one ``lax.scan``."""
+"""JAX with Optax: jitted functions of arrays on the device; an epoch is one ``lax.scan``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import Variant
+from . import Learner, Variant
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from ..problem import Problem
 
-PACKAGES = ("jax",)
+    #: Takes the state, parameters and moments, and a batch (x, y); returns the next state.
+    Update = Callable[[Any, Any], Any]
 
 
 def start(threads: int) -> None:
@@ -24,45 +28,58 @@ def start(threads: int) -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # calls of microseconds gain
 
 
-def variants(problem: Problem) -> list[Variant]:
-    """Compile parameters in as constants, or pass them; unroll the scan, or do not."""
+def inference(problem: Problem) -> list[Variant]:
+    """Compile parameters in as constants, or pass them."""
     jax = import_module("jax")
-    forward = network(problem)
-    parameters = [jax.device_put(p) for p in columns(problem)]
-    if problem.cell.training:
-        return [
-            Variant(name, "epoch()", {"epoch": epoch}, own)
-            for name, unroll in (("scan", 1), ("scan, unrolled", 4))
-            for epoch in [_training(problem, unroll)]
-        ]
+    forward = _network(problem)
+    parameters = _parameters(problem)
     x = jax.device_put(problem.x)
 
     def as_constants(x: Any) -> Any:
         return forward(parameters, x)
 
-    arguments = {"predict": jax.jit(forward), "p": parameters, "x": x}
+    passed = {"predict": jax.jit(forward), "p": parameters, "x": x}
     constants = {"predict": jax.jit(as_constants), "x": x}
     return [
-        Variant("parameters passed", "predict(p, x).block_until_ready()", arguments, _outputs),
-        Variant("constants", "predict(x).block_until_ready()", constants, _outputs),
+        Variant("parameters passed", "predict(p, x).block_until_ready()", lambda: passed, _outputs),
+        Variant("constants", "predict(x).block_until_ready()", lambda: constants, _outputs),
     ]
 
 
-def columns(problem: Problem) -> list[Any]:
-    """Return (W^1)ᵀ, b^1, (W^2)ᵀ, …, so that a layer is x @ w + b."""
-    return [np.ascontiguousarray(p.T) for p in problem.parameters]
-
-
-def _outputs(a: Any) -> list[Any]:
+def _outputs(a: Any, _: Any) -> list[Any]:
     return [np.asarray(a)]
 
 
-def own(parameters: list[Any]) -> list[Any]:
+def training(problem: Problem) -> list[Variant]:
+    """Unroll the scan, or do not."""
+    return [
+        Variant(
+            name,
+            "epoch()",
+            partial(dict, epoch=_training(problem, unroll)),
+            lambda parameters, _: _transposed(parameters),
+        )
+        for name, unroll in (("scan", 1), ("scan, unrolled", 4))
+    ]
+
+
+def accuracy(problem: Problem) -> list[Learner]:
+    """Gather samples batch by batch, or all of an epoch before it."""
+    return [_Scan("gathers batches", problem, False), _Scan("gathers epochs", problem, True)]
+
+
+def _parameters(problem: Problem) -> list[Any]:
+    """Return (W^1)ᵀ, b^1, (W^2)ᵀ, … on the device, so that a layer is x @ w + b."""
+    put = import_module("jax").device_put
+    return [put(np.ascontiguousarray(p.T)) for p in problem.parameters]
+
+
+def _transposed(parameters: list[Any]) -> list[Any]:
     """Return W^1, b^1, W^2, …."""
     return [np.asarray(p).T for p in parameters]
 
 
-def network(problem: Problem, logits: bool = False) -> Callable[[Any, Any], Any]:
+def _network(problem: Problem, logits: bool = False) -> Callable[[Any, Any], Any]:
     """Return the function of parameters and inputs, with or without a last softmax."""
     jax = import_module("jax")
     nn = jax.nn
@@ -81,62 +98,104 @@ def network(problem: Problem, logits: bool = False) -> Callable[[Any, Any], Any]
     return forward
 
 
-def _training(problem: Problem, unroll: int) -> Callable[[], Any]:
-    jax = import_module("jax")
-    np_ = jax.numpy
-    cell = problem.cell
-    forward = network(problem, logits=True)
-    classes = cell.loss == "cross_entropy"
-    rate = cell.learning_rate
+def _optimizer(problem: Problem) -> Any:
+    optax, cell = import_module("optax"), problem.cell
+    return (optax.adam if cell.kind == "training-adam" else optax.sgd)(cell.learning_rate)
 
-    def cost(parameters: list[Any], x: Any, y: Any) -> Any:
+
+def _update(problem: Problem) -> Update:
+    """Return the step with one batch."""
+    jax, optax = import_module("jax"), import_module("optax")
+    forward, optimizer = _network(problem, logits=True), _optimizer(problem)
+    classes = problem.cell.loss == "cross_entropy"
+
+    def cost(parameters: Any, x: Any, y: Any) -> Any:
         a = forward(parameters, x)
         if classes:
-            chosen = np_.take_along_axis(jax.nn.log_softmax(a), y[:, None], axis=1)
-            return -np_.mean(chosen)
-        return 0.5 * np_.mean((a - y) ** 2)
+            return optax.softmax_cross_entropy_with_integer_labels(a, y).mean()
+        return 0.5 * jax.numpy.mean((a - y) ** 2)
 
-    gradient = jax.grad(cost)
-
-    def descend(state: Any, batch: Any) -> Any:
+    def update(state: Any, batch: Any) -> Any:
         parameters, moments = state
-        g = gradient(parameters, *batch)
-        return ([p - rate * d for p, d in zip(parameters, g, strict=True)], moments), None
+        gradients = jax.grad(cost)(parameters, *batch)
+        steps, moments = optimizer.update(gradients, moments)
+        return optax.apply_updates(parameters, steps), moments
 
-    def adam(state: Any, batch: Any) -> Any:
-        parameters, (t, m, v) = state
-        g = gradient(parameters, *batch)
-        t = t + 1
-        m = [0.9 * a + 0.1 * d for a, d in zip(m, g, strict=True)]
-        v = [0.999 * a + 0.001 * d * d for a, d in zip(v, g, strict=True)]
-        step = (rate / (1 - 0.9**t)).astype(problem.dtype)
-        root = np_.sqrt(1 - 0.999**t).astype(problem.dtype)
-        updated = [
-            p - step * a / (np_.sqrt(b) / root + 1e-8)
-            for p, a, b in zip(parameters, m, v, strict=True)
-        ]
-        return (updated, (t, m, v)), None
+    return update
 
-    update = adam if cell.kind == "training-adam" else descend
+
+def _first_state(problem: Problem) -> Any:
+    parameters = _parameters(problem)
+    return parameters, _optimizer(problem).init(parameters)
+
+
+def _training(problem: Problem, unroll: int) -> Callable[[], Any]:
+    """Return an epoch over batches that are on the device."""
+    jax, cell = import_module("jax"), problem.cell
+    update, state = _update(problem), _first_state(problem)
+    classes = cell.loss == "cross_entropy"
     targets = problem.labels.astype(np.int32) if classes else problem.y
     shape = (cell.steps, cell.batch)
     x = jax.device_put(problem.x.reshape(*shape, -1))
     y = jax.device_put(targets.reshape(shape if classes else (*shape, -1)))
 
     def scan(state: Any, x: Any, y: Any) -> Any:
-        return jax.lax.scan(update, state, (x, y), unroll=min(unroll, cell.steps))[0]
+        return jax.lax.scan(
+            lambda state, batch: (update(state, batch), None),
+            state,
+            (x, y),
+            unroll=min(unroll, cell.steps),
+        )[0]
 
     compiled = jax.jit(scan, donate_argnums=0)
-    parameters = [jax.device_put(p) for p in columns(problem)]
-    moments: Any = ()
-    if cell.kind == "training-adam":
-        m, v = ([np_.zeros_like(p) for p in parameters] for _ in range(2))
-        moments = (np_.zeros((), np.float64), m, v)
-    state: Any = (parameters, moments)
 
     def epoch() -> Any:
         nonlocal state
         state = jax.block_until_ready(compiled(state, x, y))
         return state[0]
+
+    return epoch
+
+
+class _Scan:
+    def __init__(self, name: str, problem: Problem, at_once: bool) -> None:
+        self.name, self.problem, self.jax = name, problem, import_module("jax")
+        self.x = self.jax.device_put(problem.x)
+        self.y = self.jax.device_put(problem.labels.astype(np.int32))
+        self.run = self.jax.jit(_epoch(problem, at_once), donate_argnums=0)
+        predict = _network(problem, logits=True)
+        self.predict = self.jax.jit(lambda p, x: predict(p, x).argmax(axis=1))
+        self.reset()
+
+    def reset(self) -> None:
+        self.state = _first_state(self.problem)
+
+    def epoch(self, order: NDArray[Any]) -> None:
+        rows = order.astype(np.int32)
+        self.state = self.jax.block_until_ready(self.run(self.state, self.x, self.y, rows))
+
+    def labels(self, x: NDArray[Any]) -> Any:
+        return np.asarray(self.predict(self.state[0], x))
+
+    def parameters(self) -> list[Any]:
+        return _transposed(self.state[0])
+
+
+def _epoch(problem: Problem, at_once: bool) -> Callable[[Any, Any, Any, Any], Any]:
+    """Return the function of an epoch: the whole batches, then what is left."""
+    scan, update = import_module("jax").lax.scan, _update(problem)
+    cell = problem.cell
+    whole = cell.steps * cell.batch
+
+    def epoch(state: Any, x: Any, y: Any, order: Any) -> Any:
+        rows = order[:whole].reshape(cell.steps, cell.batch)
+        if at_once:
+            state, _ = scan(lambda s, batch: (update(s, batch), None), state, (x[rows], y[rows]))
+        else:
+            state, _ = scan(lambda s, r: (update(s, (x[r], y[r])), None), state, rows)
+        if whole < cell.samples:
+            rest = order[whole:]
+            state = update(state, (x[rest], y[rest]))
+        return state
 
     return epoch

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import UnsupportedError, Variant, onnx_model
+from . import Names, UnsupportedError, Variant, onnx_model
 
 if TYPE_CHECKING:
-    from ..problem import Problem
+    from numpy.typing import NDArray
 
-PACKAGES = ("openvino", "onnx")
+    from ..problem import Problem
 
 _threads = 1
 
@@ -23,43 +23,54 @@ def start(threads: int) -> None:
     _threads = threads
 
 
-def variants(problem: Problem) -> list[Variant]:
+def inference(problem: Problem) -> list[Variant]:
     """Infer with the tensors of both ends set once; or pass the array."""
-    if problem.cell.training:
-        raise UnsupportedError("does not train")
     if problem.cell.dtype == "float64":
         raise UnsupportedError("computes float64 in float32")
-    ov = import_module("openvino")
-    core = ov.Core()
+    compiled = _compile(onnx_model.build(problem))
+    names = {"compiled": compiled, "x": problem.x}
+    array = Variant(
+        "array",
+        "compiled(x, share_outputs=True)",  # with the one request that the model has of its own
+        lambda: names,
+        lambda outputs, _: [outputs[0]],
+    )
+    return [*_requests(compiled, problem.x), array]
+
+
+def latency(folder: str, x: NDArray[Any]) -> list[Variant]:
+    """Infer with the tensors of both ends set once, a request for each thread."""
+    return _requests(_compile(f"{folder}/model.onnx"), x)
+
+
+def _compile(model: bytes | str) -> Any:
+    core = import_module("openvino").Core()
     options = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": _threads,
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    compiled = core.compile_model(core.read_model(onnx_model.build(problem)), "CPU", options)
-    out = np.empty((problem.cell.batch, problem.cell.sizes[-1]), problem.dtype)
-    request = compiled.create_infer_request()
-    request.set_input_tensor(ov.Tensor(problem.x, shared_memory=True))
-    request.set_output_tensor(ov.Tensor(out, shared_memory=True))
-    names = {"request": request}
+    return core.compile_model(core.read_model(model), "CPU", options)
+
+
+def _requests(compiled: Any, x: NDArray[Any]) -> list[Variant]:
+    """Infer by one call or by two."""
+    tensor = import_module("openvino").Tensor
+    shape = list(compiled.output(0).shape)
+
+    def names() -> Names:
+        out = np.empty(shape, x.dtype)
+        request = compiled.create_infer_request()
+        request.set_input_tensor(tensor(x, shared_memory=True))
+        request.set_output_tensor(tensor(out, shared_memory=True))
+        return {"request": request, "infer": request.infer, "out": out}
+
+    expressions = {
+        "infer": "infer(share_outputs=True)",
+        "start and wait": "request.start_async() or request.wait()",
+    }
     return [
-        Variant(
-            "tensors set once",
-            "request.infer(share_outputs=True)",
-            names,
-            lambda _: [out],
-        ),
-        Variant(
-            "start and wait",
-            "request.start_async() or request.wait()",
-            names,
-            lambda _: [out],
-        ),
-        Variant(
-            "array",
-            "compiled(x, share_outputs=True)",
-            {"compiled": compiled, "x": problem.x},
-            lambda outputs: [outputs[0]],
-        ),
+        Variant(name, expression, names, lambda _, own: [own["out"]])
+        for name, expression in expressions.items()
     ]

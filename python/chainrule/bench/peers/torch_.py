@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import Variant
+from . import Learner, Variant
 
 if TYPE_CHECKING:
-    from ..problem import Problem
+    from numpy.typing import NDArray
 
-PACKAGES = ("torch",)
+    from ..problem import Problem
 
 
 def start(threads: int) -> None:
@@ -21,20 +22,39 @@ def start(threads: int) -> None:
     torch.set_num_interop_threads(1)
 
 
-def variants(problem: Problem) -> list[Variant]:
-    """Call a module or the operators without it; update with either implementation."""
-    if problem.cell.training:
-        return [
-            Variant(name, "epoch()", {"epoch": epoch}, lambda model: _parameters(model))
-            for name in ("foreach", "fused")
-            for epoch in [_training(problem, name)]
-        ]
+#: PyTorch's implementations of an update on a CPU.
+UPDATES = ("foreach", "fused")
+
+
+def inference(problem: Problem) -> list[Variant]:
+    """Call a module, or the operators without it."""
+    models = {"module": module(problem), "operators": _operators(problem)}
+    return [prediction(name, model, problem) for name, model in models.items()]
+
+
+def prediction(name: str, model: Callable[[Any], Any], problem: Problem) -> Variant:
+    """Return the variant that calls a model without recording gradients."""
     torch = import_module("torch")
-    x = torch.from_numpy(problem.x)
+    names = {"model": model, "x": torch.from_numpy(problem.x)}
+    return Variant(name, "model(x)", lambda: names, lambda a, _: [a], torch.inference_mode)
+
+
+def training(problem: Problem) -> list[Variant]:
+    """Update with either implementation."""
     return [
-        Variant(name, "model(x)", {"model": f, "x": x}, lambda a: [a], torch.inference_mode)
-        for name, f in (("module", module(problem)), ("operators", _operators(problem)))
+        Variant(
+            name,
+            "epoch()",
+            partial(dict, epoch=_training(problem, name)),
+            lambda model, _: parameters(model),
+        )
+        for name in UPDATES
     ]
+
+
+def accuracy(problem: Problem) -> list[Learner]:
+    """Update with either implementation of Adam."""
+    return [Loop(name, problem) for name in UPDATES]
 
 
 def module(problem: Problem, logits: bool = False) -> Any:
@@ -85,33 +105,78 @@ def _operators(problem: Problem) -> Callable[[Any], Any]:
 
 
 def _training(problem: Problem, implementation: str) -> Callable[[], Any]:
-    """Return the usual loop; a mean squared error is twice the cost, which η or ε make up for."""
+    """Return an epoch of the usual loop."""
     torch = import_module("torch")
-    cell = problem.cell
     model = module(problem, logits=True)
-    classes = cell.loss == "cross_entropy"
-    functional = torch.nn.functional
+    optimizer = _optimizer(model, problem, implementation)
+    functional, classes = torch.nn.functional, problem.cell.loss == "cross_entropy"
     loss = functional.cross_entropy if classes else functional.mse_loss
-    factor = 1 if classes else 2
-    how = {implementation: True}
-    if cell.kind == "training-adam":
-        optimizer = torch.optim.Adam(
-            model.parameters(), cell.learning_rate, eps=factor * 1e-8, **how
-        )
-    else:
-        optimizer = torch.optim.SGD(model.parameters(), cell.learning_rate / factor, **how)
     targets = problem.labels if classes else problem.y
     batches = [tuple(map(torch.from_numpy, b)) for b in problem.batches(problem.x, targets)]
 
     def epoch() -> Any:
-        for x, y in batches:
-            optimizer.zero_grad(set_to_none=True)
-            loss(model(x), y).backward()
-            optimizer.step()
+        _descend(optimizer, lambda x, y: loss(model(x), y), batches)
         return model
 
     return epoch
 
 
-def _parameters(model: Any) -> list[Any]:
+def _optimizer(model: Any, problem: Problem, implementation: str) -> Any:
+    """Return the cell's optimiser.
+
+    PyTorch's mean squared error is twice the cost, which η makes up for, or ε in Adam.
+    """
+    optim, cell = import_module("torch").optim, problem.cell
+    factor = 2 if cell.loss == "half_mse" else 1
+    how = {implementation: True}
+    if cell.kind == "training-adam":
+        return optim.Adam(model.parameters(), cell.learning_rate, eps=factor * 1e-8, **how)
+    return optim.SGD(model.parameters(), cell.learning_rate / factor, **how)
+
+
+class Loop:
+    """The usual loop, batch by batch; `name` is the implementation of Adam."""
+
+    def __init__(self, name: str, problem: Problem) -> None:
+        self.torch = torch = import_module("torch")
+        self.name, self.problem = name, problem
+        self.x, self.y = torch.from_numpy(problem.x), torch.from_numpy(problem.labels)
+        self.model = module(problem, logits=True)
+        self.first = {k: v.clone() for k, v in self.model.state_dict().items()}
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the first weights."""
+        self.model.load_state_dict(self.first)
+        self.optimizer = _optimizer(self.model, self.problem, self.name)
+
+    def cost(self, x: Any, y: Any) -> Any:
+        """Return the mean cost of a batch."""
+        return self.torch.nn.functional.cross_entropy(self.model(x), y)
+
+    def epoch(self, order: NDArray[Any]) -> None:
+        """Train on all samples in this order."""
+        rows = self.torch.from_numpy(order).split(self.problem.cell.batch)
+        _descend(self.optimizer, self.cost, ((self.x[r], self.y[r]) for r in rows))
+
+    def labels(self, x: NDArray[Any]) -> Any:
+        """Return the most likely class of every row."""
+        with self.torch.inference_mode():
+            return self.model(self.torch.from_numpy(x)).argmax(dim=1).numpy()
+
+    def parameters(self) -> list[Any]:
+        """Return W^1, b^1, W^2, …."""
+        return parameters(self.model)
+
+
+def _descend(optimizer: Any, cost: Callable[[Any, Any], Any], batches: Iterable[Any]) -> None:
+    """Update once for every batch."""
+    for x, y in batches:
+        optimizer.zero_grad(set_to_none=True)
+        cost(x, y).backward()
+        optimizer.step()
+
+
+def parameters(model: Any) -> list[Any]:
+    """Return W^1, b^1, W^2, …."""
     return [p.detach().numpy() for p in model.parameters()]

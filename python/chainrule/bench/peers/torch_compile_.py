@@ -6,12 +6,10 @@ from importlib import import_module
 from shutil import which
 from typing import TYPE_CHECKING, Any
 
-from . import UnsupportedError, Variant, torch_
+from . import Learner, UnsupportedError, Variant, torch_
 
 if TYPE_CHECKING:
     from ..problem import Problem
-
-PACKAGES = ("torch",)
 
 CELLS = (
     "inference/policy-48-64-64-12/b1/float32/t1",
@@ -28,23 +26,42 @@ def start(threads: int) -> None:
     config.compile_threads, config.cpp_wrapper = 1, True
 
 
-def variants(problem: Problem) -> list[Variant]:
+def inference(problem: Problem) -> list[Variant]:
     """Compile the module as it is; or with its weights frozen in, and kernels tried out."""
     if problem.cell.name not in CELLS:
         raise UnsupportedError("not one of the cells that are compiled")
-    if not any(map(which, ("c++", "g++", "clang++"))):
-        raise UnsupportedError("needs a C++ compiler")
+    _need_compiler()
     return [
         _compile(problem, "default", False),
         _compile(problem, "max-autotune-no-cudagraphs", True),
     ]
 
 
+def accuracy(problem: Problem) -> list[Learner]:
+    """Compile cost and gradients, for either size of a batch; Adam is PyTorch's fused one."""
+    _need_compiler()
+    return [_Compiled("fused", problem)]
+
+
+def _need_compiler() -> None:
+    if not any(map(which, ("c++", "g++", "clang++"))):
+        raise UnsupportedError("needs a C++ compiler")
+
+
 def _compile(problem: Problem, mode: str, freezing: bool) -> Variant:
     torch = import_module("torch")
     config: Any = import_module("torch._inductor.config")
     model = torch.compile(torch_.module(problem).eval(), mode=mode)
-    x = torch.from_numpy(problem.x)
     with torch.inference_mode(), config.patch(freezing=freezing):
-        model(x)
-    return Variant(mode, "model(x)", {"model": model, "x": x}, lambda a: [a], torch.inference_mode)
+        model(torch.from_numpy(problem.x))
+    return torch_.prediction(mode, model, problem)
+
+
+class _Compiled(torch_.Loop):
+    def __init__(self, name: str, problem: Problem) -> None:
+        super().__init__(name, problem)
+        self.compiled = import_module("torch").compile(super().cost, dynamic=False)
+
+    def cost(self, x: Any, y: Any) -> Any:
+        """Return the mean cost of a batch."""
+        return self.compiled(x, y)
