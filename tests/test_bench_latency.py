@@ -102,9 +102,9 @@ def test_the_line_of_the_picture_is_the_share_of_calls_that_take_as_long(rng):
     ids=["another order", "another shape", "not finite", "off by 1e-4"],
 )
 def test_what_is_off_by_more_than_rounding_is_wrong(model, wrong):
-    expected, answer = latency.Expected(model), model.network.predict(model.x)
-    assert expected.error([answer]) <= expected.tolerance
-    assert not expected.error([wrong(answer)]) <= expected.tolerance
+    reference, answer = latency.ModelReference(model), model.network.predict(model.x)
+    assert reference.error([answer]) <= reference.tolerance
+    assert not reference.error([wrong(answer)]) <= reference.tolerance
 
 
 @pytest.mark.parametrize("name", peers.names(peers.LATENCY))
@@ -112,23 +112,23 @@ def test_every_variant_of_a_peer_is_right_in_threads_of_their_own(model, name, t
     if missing := peers.PEERS[name].missing:
         pytest.skip(f"{missing} not installed")
     model.write(str(tmp_path))
-    expected = latency.Expected(model)
+    reference = latency.ModelReference(model)
     worker = latency_worker.Worker(name, 1)
     for variant, answers in worker.prepare(str(tmp_path), model.x).items():
-        assert expected.error(answers) <= expected.tolerance, variant
+        assert reference.error(answers) <= reference.tolerance, variant
         worker.choose([variant])
         times, seconds = worker.threads(100, 4, latency._cores())
         each = np.frombuffer(times, np.int64)
         assert len(each) == 100
         assert 0 < each.min() <= each.max() < seconds * 1e9
-        assert expected.error(worker.results()) <= expected.tolerance
+        assert reference.error(worker.results()) <= reference.tolerance
 
 
 def test_a_network_that_answers_zeros_is_right():
     model = latency.Model("zeros", cr.Network(SIZES, "relu", init="zeros"))
-    expected = latency.Expected(model)
-    assert expected.error([np.zeros((1, 3), np.float32)]) == 0
-    assert expected.error([np.full((1, 3), 1e-3)]) > expected.tolerance
+    reference = latency.ModelReference(model)
+    assert reference.error([np.zeros((1, 3), np.float32)]) == 0
+    assert reference.error([np.full((1, 3), 1e-3)]) > reference.tolerance
 
 
 def test_a_thread_that_fails_ends_the_others():

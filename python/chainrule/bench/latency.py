@@ -76,7 +76,7 @@ class Model:
         Path(folder, "model.onnx").write_bytes(model.SerializeToString())
 
 
-class Expected:
+class ModelReference:
     """chainrule's answer in float64, and how far rounding takes others away from it.
 
     The tolerance is that of ``reference.Reference``.
@@ -136,8 +136,8 @@ def measure(model: Model, held: Mapping[str, runner.System], calls: int) -> Resu
 def _entrants(
     model: Model, held: Mapping[str, runner.System], folder: str
 ) -> dict[str, runner.Entrant]:
-    expected = Expected(model)
-    entrants = {name: runner.Entrant(system, expected) for name, system in held.items()}
+    reference = ModelReference(model)
+    entrants = {name: runner.Entrant(system, reference) for name, system in held.items()}
     for entrant in entrants.values():
         entrant.prepare(folder, model.x)
     runner.choose(entrants)

@@ -22,8 +22,17 @@ CELLS = (
 def start(threads: int) -> None:
     """Use so many threads, and compile in this process."""
     torch_.start(threads)
-    config: Any = import_module("torch._inductor.config")
+    config = _config()
     config.compile_threads, config.cpp_wrapper = 1, True
+
+
+def _config() -> Any:
+    """Return the settings of PyTorch's compiler.
+
+    They have no public module. ``options`` of ``torch.compile`` take effect after the tracing,
+    which depends on `freezing`; variables of the environment set it for all models alike.
+    """
+    return import_module("torch._inductor.config")
 
 
 def inference(problem: Problem) -> list[Variant]:
@@ -50,9 +59,8 @@ def _need_compiler() -> None:
 
 def _compile(problem: Problem, mode: str, freezing: bool) -> Variant:
     torch = import_module("torch")
-    config: Any = import_module("torch._inductor.config")
     model = torch.compile(torch_.module(problem).eval(), mode=mode)
-    with torch.inference_mode(), config.patch(freezing=freezing):
+    with torch.inference_mode(), _config().patch(freezing=freezing):
         model(torch.from_numpy(problem.x))
     return torch_.prediction(mode, model, problem)
 
