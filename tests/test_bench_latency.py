@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -152,6 +153,28 @@ def test_a_call_after_a_gap_is_timed_without_the_gap():
     variant = peers.Variant("nothing", "nothing", lambda: {"nothing": None}, lambda *_: [])
     times = latency_worker.TimedCall(variant).after_gaps(20, 0.005)
     assert np.median(times) < 1e6
+
+
+def test_calls_are_timed_in_the_context_of_their_variant():
+    inside = []
+
+    @contextmanager
+    def context():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    variant = peers.Variant(
+        "counts", "f()", lambda: {"f": lambda: seen.append(len(inside))}, lambda *_: [], context
+    )
+    seen = []
+    call = latency_worker.TimedCall(variant)
+    call.repeat(2)
+    call.measure(2)
+    call.after_gaps(2, 0)
+    call.results()
+    assert seen == [1] * 7
+    assert not inside
 
 
 LEAK = """

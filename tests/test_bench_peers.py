@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import re
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from chainrule.bench import cells, latency, peers, report, runner, worker
+from chainrule.bench import about, cells, command, latency, packages, peers, report, runner, worker
 from chainrule.bench.peers import PEERS
 from support import run_bench, run_python
 
@@ -161,3 +162,23 @@ def test_search_takes_the_systems_that_are_listed():
 def test_the_protocol_has_a_method_for_each_benchmark():
     methods = {name for name in vars(peers.PeerModule) if not name.startswith("_")}
     assert methods == {"start", *peers.BENCHMARKS}
+
+
+def test_a_new_line_reaches_commands_help_and_versions(monkeypatch):
+    line = peers.Peer("toy", ("pytest",), (peers.INFERENCE, peers.LATENCY), "#000000", "*")
+    monkeypatch.setitem(PEERS, "toy", line)
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    assert parser.format_help().count("toy") == 2
+    for benchmarks in (peers.CELLS, [peers.LATENCY]):
+        assert about.choose_peers("toy", benchmarks) == (["toy"], [])
+    assert about.describe(["toy"], [])["versions"] == {"pytest": pytest.__version__}
+    with pytest.raises(ValueError, match="no system 'toy'"):
+        about.choose_peers("toy", [peers.ACCURACY])
+
+
+def test_what_a_command_needs_is_named_with_its_installation():
+    packages.require("numpy", what="a test")
+    with pytest.raises(ValueError, match=r"a test needs nonesuch: pip install .chainrule\[bench\]"):
+        packages.require("numpy", "nonesuch", what="a test")
+    assert packages.versions(["nonesuch"]) == {"nonesuch": "of an unknown version"}
