@@ -1,17 +1,18 @@
-"""The peers: a file each, written as a determined user of that library would, and a line below.
+"""The peers: one file per library, written as an expert user of it would, and one line in `PEERS`.
 
-To add one, write its file, add its line to `PEERS`, and name its packages in the extra ``bench`` of
-``pyproject.toml``. Commands, tables, pictures, the versions that are printed and the tests follow.
+To add a peer, write its file, add its line to `PEERS`, and name its packages in the extra ``bench``
+of ``pyproject.toml``. Commands, tables, pictures, printed versions and tests follow from the line.
 
-The module of a peer is named after it (``torch.compile`` has ``torch_compile_.py``). It imports its
-library inside functions alone, so that no process but its own loads it, and has
+The module is named after the peer: ``torch_compile_.py`` for ``torch.compile``. It imports its
+library only inside functions, so that no process but the peer's own worker loads it. It provides
 
-- ``start(threads)``, called once in that process before all else,
-- one function for each benchmark of its line, named after the benchmark: see `PeerModule`,
-- ``peak_seconds(cell)`` where it can tell the least time of a step: chainrule alone.
+- ``start(threads)``, called once in the worker before anything else,
+- one function for each benchmark in its line, with that benchmark's name: see `PeerModule`,
+- optionally ``peak_seconds(cell)``, the roofline's time of one step (chainrule has it).
 
-A benchmark's function returns one or more variants. All are checked; the fastest of those that are
-right is measured. A function that cannot do what is asked raises `UnsupportedError`.
+A benchmark's function returns one or more variants: `Variant`, or `Learner` for accuracy. All are
+checked against the reference; the fastest correct one is measured. If the library cannot do what is
+asked, the function raises `UnsupportedError` with the reason.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from ..problem import Problem
 
-#: What a peer can be measured in. The first two are the cells of ``python -m chainrule bench``.
+#: What a peer can be measured in.
 INFERENCE, TRAINING, ACCURACY, LATENCY, SEARCH = BENCHMARKS = (
     "inference",
     "training",
@@ -37,8 +38,7 @@ INFERENCE, TRAINING, ACCURACY, LATENCY, SEARCH = BENCHMARKS = (
     "latency",
     "search",
 )
-CELLS = (INFERENCE, TRAINING)
-LEARNS = (*CELLS, ACCURACY)
+CELLS = (INFERENCE, TRAINING)  #: of ``python -m chainrule bench`` without another word
 
 Names = dict[str, Any]
 
@@ -49,17 +49,17 @@ class UnsupportedError(Exception):
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to do a call: an expression to time, and what its result is.
+    """One way to do a call: an expression to time, and how to read its result.
 
     Parameters
     ----------
     name, expression : str
     names : callable
-        Returns the names of the expression. Every thread that evaluates it calls this for names of
-        its own: threads may share a model, but nothing that a call writes.
+        Returns the names that the expression uses. Each thread calls it once for names of its own;
+        threads may share a model, but no array or object that a call writes to.
     results : callable
-        Takes the value of the expression, evaluated once, and its names. Returns [a^L], of shape
-        (rows, n_L); for training W^1, b^1, W^2, … as they are after that epoch.
+        Takes the value of one evaluation and the names. Returns [a^L], of shape (rows, n_L), or for
+        training the parameters W^1, b^1, W^2, … after that epoch.
     context : callable, optional
         Returns a context in which the expression is evaluated.
     """
@@ -116,18 +116,18 @@ class PeerModule(Protocol):
 
 @dataclass(frozen=True)
 class Peer:
-    """A line of the list.
+    """One line of the list.
 
     Parameters
     ----------
     name : str
-        As commands take it and tables show it.
+        As ``--systems`` takes it and tables show it.
     packages : tuple of str
-        What is imported, the library itself first.
+        The packages that it imports, the library itself first.
     benchmarks : tuple of str
-        Those that its module has a function for.
+        The benchmarks that its module has a function for.
     colour, marker : str
-        Of its lines in pictures.
+        Colour and marker of its lines in pictures.
     """
 
     name: str
@@ -153,17 +153,17 @@ PEERS = {
         Peer("chainrule", ("chainrule",), BENCHMARKS, "#d62728", "o"),
         Peer("numpy", ("numpy",), CELLS, "#4d4d4d", "s"),
         Peer("numba", ("numba", "scipy"), CELLS, "#2ca02c", "D"),  # scipy brings the BLAS
-        Peer("torch", ("torch",), LEARNS, "#ff7f0e", "^"),
+        Peer("torch", ("torch",), (*CELLS, ACCURACY), "#ff7f0e", "^"),
         Peer("torch.compile", ("torch",), (INFERENCE, ACCURACY), "#c49c94", "v"),
         Peer("onnxruntime", ("onnxruntime", "onnx"), (INFERENCE, LATENCY), "#1f77b4", "<"),
         Peer("openvino", ("openvino", "onnx"), (INFERENCE, LATENCY), "#9467bd", ">"),
-        Peer("jax", ("jax", "optax"), LEARNS, "#e377c2", "P"),
-        Peer("sklearn", ("sklearn",), (*LEARNS, SEARCH), "#17becf", "X"),
+        Peer("jax", ("jax", "optax"), (*CELLS, ACCURACY), "#e377c2", "P"),
+        Peer("sklearn", ("sklearn",), (*CELLS, ACCURACY, SEARCH), "#17becf", "X"),
         Peer("keras", ("keras",), (ACCURACY,), "#8c564b", "h"),
     )
 }
 
 
 def names(*benchmarks: str) -> list[str]:
-    """Return the peers that take part in one of these benchmarks at least."""
+    """Return the peers that take part in at least one of these benchmarks."""
     return [name for name, peer in PEERS.items() if {*benchmarks} & {*peer.benchmarks}]
