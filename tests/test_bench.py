@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from chainrule import _core
-from chainrule.bench import about, cells, command, processes, report, runner, systems
+from chainrule.bench import about, cells, command, packages, peers, processes, report, runner
 from chainrule.bench.problem import Problem
 from chainrule.bench.reference import Reference
 from support import run_bench
@@ -17,13 +17,6 @@ from support import run_bench
 pytestmark = pytest.mark.unsanitized
 
 TINY = cells.inference(cells.TINY, 1)
-SMALL = [
-    cells.inference(cells.POLICY, 16, "float64"),
-    cells.inference(cells.ODD_300, 7),
-    cells.sgd(cells.TINY, 1, 20),
-    cells.sgd(cells.ODD_300, 10, 40),
-    cells.adam(cells.POLICY, 8, 32),
-]
 
 
 class Answers:
@@ -114,16 +107,6 @@ def test_a_run_is_stamped(quick):
     assert {cell["threads"] for cell in found["cells"]} == {1}
 
 
-@pytest.mark.parametrize("cell", SMALL, ids=lambda cell: cell.name)
-@pytest.mark.parametrize("name", ["chainrule", "numpy"])
-def test_results_are_right(name, cell):
-    problem = Problem(cell)
-    reference = Reference(problem)
-    for variant in systems.load(name).variants(problem):
-        value = eval(variant.expression, dict(variant.names))
-        assert reference.error(variant.results(value)) <= reference.tolerance < 1e-2
-
-
 def test_a_wrong_result_is_reported_and_not_timed():
     wrong = {"one": [a + 1e-3 for a in right(TINY)["one"]]}
     good, bad = Answers(right(TINY)), Answers(wrong)
@@ -192,16 +175,16 @@ def test_an_unknown_cell_or_system_is_refused():
     done = run_bench("--cells", "inference/nonsense")
     assert done.returncode == 2 and "inference/nonsense" in done.stderr
     with pytest.raises(ValueError, match="nonsense.*numpy"):
-        about.choose_systems("nonsense")
+        about.choose_peers("nonsense", peers.CELLS)
 
 
 def test_peers_that_are_missing_are_named(monkeypatch):
-    monkeypatch.setattr(systems, "missing", lambda name: ["jax"] if name == "jax" else [])
-    names, missing = about.choose_systems(None)
+    monkeypatch.setattr(packages, "missing", lambda names: [n for n in names if n == "jax"])
+    names, missing = about.choose_peers(None, peers.CELLS)
     assert missing == ["jax"] and "jax" not in names and "numpy" in names
     assert "missing   jax (pip install" in report.stamp(about.describe(["numpy"], missing))
     with pytest.raises(ValueError, match=r"jax needs jax: pip install"):
-        about.choose_systems("jax")
+        about.choose_peers("jax", peers.CELLS)
 
 
 def test_the_rates_of_the_roofline_are_measured():

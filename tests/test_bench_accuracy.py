@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from chainrule.bench import accuracy, cells, learners, report, runner
+from chainrule.bench import accuracy, cells, peers, report, runner
 from chainrule.bench.accuracy import Task
 from support import run_bench
 
@@ -32,10 +32,10 @@ def data():
 
 
 def measure(data, *names, rounds=1):
-    missing = [package for name in names for package in learners.missing(name)]
+    missing = [package for name in names for package in peers.PEERS[name].missing]
     if missing:
         pytest.skip(f"without {', '.join(missing)}: pip install '.[bench]'")
-    with runner.processes(names, 1, "learners.worker") as held:
+    with runner.processes(names, 1, "learning_worker") as held:
         return accuracy.measure(SMALL, data, held, (rounds, rounds), 0.0)
 
 
@@ -57,7 +57,13 @@ def test_rounds_start_anew(measured):
     assert first == second
 
 
-@pytest.mark.parametrize("name", ["torch", "jax", "keras"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "torch.compile" else ())
+        for name in peers.names(peers.ACCURACY)
+    ],
+)
 def test_peers_learn_what_float64_does(data, name):
     result = measure(data, name)[name]
     assert result["status"] == "right", report.verdict(result)

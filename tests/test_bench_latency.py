@@ -6,12 +6,13 @@ import json
 import os
 import sys
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 
 import chainrule as cr
-from chainrule.bench import latency, latency_worker, report, runner, servers
+from chainrule.bench import latency, latency_worker, peers, report, runner
 from support import assert_same_bits, run_bench, run_python
 
 pytestmark = pytest.mark.unsanitized
@@ -48,7 +49,7 @@ class Answers:
 
 @pytest.fixture(scope="module")
 def measured(model):
-    right = model.network.predict(model.x[0])
+    right = model.network.predict(model.x)
     held = {
         "chainrule": Answers(right),
         "onnxruntime": Answers(right, slow=7),
@@ -98,44 +99,44 @@ def test_the_line_of_the_picture_is_the_share_of_calls_that_take_as_long(rng):
 
 @pytest.mark.parametrize(
     "wrong",
-    [lambda a: a[::-1], lambda a: a[:2], lambda a: a * np.nan, lambda a: a * (1 + 1e-4)],
+    [lambda a: a[:, ::-1], lambda a: a[:, :2], lambda a: a * np.nan, lambda a: a * (1 + 1e-4)],
     ids=["another order", "another shape", "not finite", "off by 1e-4"],
 )
 def test_what_is_off_by_more_than_rounding_is_wrong(model, wrong):
-    expected, answer = latency.Expected(model), model.network.predict(model.x[0])
-    assert expected.error([answer]) <= expected.tolerance
-    assert not expected.error([wrong(answer)]) <= expected.tolerance
+    reference, answer = latency.ModelReference(model), model.network.predict(model.x)
+    assert reference.error([answer]) <= reference.tolerance
+    assert not reference.error([wrong(answer)]) <= reference.tolerance
 
 
-@pytest.mark.parametrize("name", servers.NAMES)
-def test_every_way_of_a_system_is_right_in_threads_of_their_own(model, name, tmp_path):
-    if missing := servers.missing(name):
+@pytest.mark.parametrize("name", peers.names(peers.LATENCY))
+def test_every_variant_of_a_peer_is_right_in_threads_of_their_own(model, name, tmp_path):
+    if missing := peers.PEERS[name].missing:
         pytest.skip(f"{missing} not installed")
     model.write(str(tmp_path))
-    expected = latency.Expected(model)
-    worker = latency_worker.Worker(name)
-    for way, answers in worker.prepare(str(tmp_path), model.x).items():
-        assert expected.error(answers) <= expected.tolerance, way
-        worker.choose([way])
+    reference = latency.ModelReference(model)
+    worker = latency_worker.Worker(name, 1)
+    for variant, answers in worker.prepare(str(tmp_path), model.x).items():
+        assert reference.error(answers) <= reference.tolerance, variant
+        worker.choose([variant])
         times, seconds = worker.threads(100, 4, latency._cores())
         each = np.frombuffer(times, np.int64)
         assert len(each) == 100
         assert 0 < each.min() <= each.max() < seconds * 1e9
-        assert expected.error(worker.results()) <= expected.tolerance
+        assert reference.error(worker.results()) <= reference.tolerance
 
 
 def test_a_network_that_answers_zeros_is_right():
     model = latency.Model("zeros", cr.Network(SIZES, "relu", init="zeros"))
-    expected = latency.Expected(model)
-    assert expected.error([np.zeros(3, np.float32)]) == 0
-    assert expected.error([np.full(3, 1e-3)]) > expected.tolerance
+    reference = latency.ModelReference(model)
+    assert reference.error([np.zeros((1, 3), np.float32)]) == 0
+    assert reference.error([np.full((1, 3), 1e-3)]) > reference.tolerance
 
 
 def test_a_thread_that_fails_ends_the_others():
-    worker = latency_worker.Worker("chainrule")
+    worker = latency_worker.Worker("chainrule", 1)
     turns = iter([1, 1, 0])  # the third thread divides by zero
-    way = servers.Way("fails", "1 / x", lambda: {"x": next(turns, 1)}, lambda *_: None)
-    worker.caller = latency_worker.Caller(way)
+    variant = peers.Variant("fails", "1 / x", lambda: {"x": next(turns, 1)}, lambda *_: [])
+    worker.call = latency_worker.TimedCall(variant)
     with pytest.raises((ZeroDivisionError, threading.BrokenBarrierError)):
         worker.threads(40, 4, latency._cores())
 
@@ -143,22 +144,45 @@ def test_a_thread_that_fails_ends_the_others():
 @pytest.mark.bits
 def test_the_model_that_is_served_has_the_bits_of_the_network(model, tmp_path):
     model.write(str(tmp_path))
-    (way,) = servers.load("chainrule").ways(str(tmp_path), model.x)
-    assert_same_bits(latency_worker.Caller(way).answer(), model.network.predict(model.x[0]))
+    (variant,) = peers.PEERS["chainrule"].load().latency(str(tmp_path), model.x)
+    (answer,) = latency_worker.TimedCall(variant).results()
+    assert_same_bits(answer, model.network.predict(model.x))
 
 
 def test_a_call_after_a_gap_is_timed_without_the_gap():
-    way = servers.Way("nothing", "nothing", lambda: {"nothing": None}, lambda *_: None)
-    times = latency_worker.Caller(way).after_gaps(20, 0.005)
+    variant = peers.Variant("nothing", "nothing", lambda: {"nothing": None}, lambda *_: [])
+    times = latency_worker.TimedCall(variant).after_gaps(20, 0.005)
     assert np.median(times) < 1e6
 
 
+def test_calls_are_timed_in_the_context_of_their_variant():
+    inside = []
+
+    @contextmanager
+    def context():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    variant = peers.Variant(
+        "counts", "f()", lambda: {"f": lambda: seen.append(len(inside))}, lambda *_: [], context
+    )
+    seen = []
+    call = latency_worker.TimedCall(variant)
+    call.repeat(2)
+    call.measure(2)
+    call.after_gaps(2, 0)
+    call.results()
+    assert seen == [1] * 7
+    assert not inside
+
+
 LEAK = """
-from chainrule.bench import latency_worker, servers
-worker = latency_worker.Worker("chainrule")
+from chainrule.bench import latency_worker, peers
+worker = latency_worker.Worker("chainrule", 1)
 for expression in ("kept.append(bytes(1000))", "len(kept)"):
-    way = servers.Way("a leak", expression, lambda: {"kept": []}, lambda *_: None)
-    worker.caller = latency_worker.Caller(way)
+    variant = peers.Variant("a leak", expression, lambda: {"kept": []}, lambda *_: [])
+    worker.call = latency_worker.TimedCall(variant)
     print(worker.memory(20_000))
 """
 

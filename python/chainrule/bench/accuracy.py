@@ -15,9 +15,10 @@ import numpy as np
 from chainrule import _core
 from chainrule.datasets import load_fashion_mnist
 
-from . import cells, learners, output, report, runner
-from .about import choose_systems, describe
-from .problem import Problem
+from . import cells, output, report, runner
+from .about import choose_peers, describe
+from .peers import ACCURACY
+from .problem import Problem, scaled
 from .reference import Reference
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _check(
     cell = replace(task.cell, samples=min(CHECKED_SAMPLES, len(x)))
     x, y = x[: cell.samples], y[: cell.samples]
     order = _order(0, cell.samples)
-    reference = Reference(Problem(cell, (learners.scaled(x)[order], y[order])))
+    reference = Reference(Problem(cell, (scaled(x)[order], y[order])))
     entrants = {name: runner.Entrant(system, reference) for name, system in systems.items()}
     for entrant in entrants.values():
         entrant.enter(entrant.ask("check", asdict(cell), x, y, order))
@@ -124,12 +125,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return the exit status."""
     folder = {} if arguments.data is None else {"folder": arguments.data}
     try:
-        names, missing = choose_systems(arguments.systems, learners, ())
+        names, missing = choose_peers(arguments.systems, (ACCURACY,))
         data = load_fashion_mnist(**folder)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    about = describe(names, missing, learners)
+    about = describe(names, missing)
     task, rounds = (QUICK, QUICK_ROUNDS) if arguments.quick else (FULL, ROUNDS)
     print(report.stamp(about), flush=True)
     if arguments.output is not None:
@@ -142,7 +143,7 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"left out, for want of {threads} cores: t{threads}", file=sys.stderr)
             continue
         until = time.monotonic() + (end - time.monotonic()) / left
-        with runner.processes(names, threads, "learners.worker") as held:
+        with runner.processes(names, threads, "learning_worker") as held:
             found["threads"][threads] = measure(task, data, held, rounds, until)
         blocks.append(report.learning(threads, found["threads"][threads]))
         print(f"\n{blocks[-1]}", flush=True)

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from . import accuracy, cells, latency, learners, output, report, runner, search, servers, systems
-from .about import choose_systems, describe
+from . import accuracy, cells, latency, output, packages, peers, report, runner, search
+from .about import choose_peers, describe
 from .cells import Cell
 
 ROUNDS, QUICK_ROUNDS = (5, 15), (3, 3)
@@ -43,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--systems",
         metavar="A,B",
-        help=f"of {', '.join(systems.NAMES)}, where NumPy always takes part; for accuracy of "
-        f"{', '.join(learners.NAMES)}; for latency of {', '.join(servers.NAMES)} "
-        "(default: all installed)",
+        help=f"{_names(*peers.CELLS)} for calls, where NumPy always takes part; "
+        f"{_names(peers.LATENCY)} for latency; {_names(peers.ACCURACY)} for accuracy; "
+        f"{_names(peers.SEARCH)} for search (default: all that are installed)",
     )
     parser.add_argument(
         "--calls", type=int, metavar="N", help=f"of latency (default: {latency.CALLS:,})"
@@ -61,6 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder of Fashion-MNIST's four files (default: where Debian's package has them)",
     )
+
+
+def _names(*benchmarks: str) -> str:
+    return ", ".join(peers.names(*benchmarks))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -81,7 +84,7 @@ def run_calls(arguments: argparse.Namespace) -> int:
     """Measure calls."""
     try:
         chosen = cells.select(arguments.cells, cells.QUICK if arguments.quick else cells.CELLS)
-        names, missing = choose_systems(arguments.systems)
+        names, missing = choose_peers(arguments.systems, peers.CELLS, ("numpy",))
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -180,7 +183,7 @@ class _Progress:
     def __init__(self, total: int) -> None:
         self.total, self.done = total, 0
         self.bar: Any = None
-        if sys.stderr.isatty() and find_spec("tqdm") is not None:
+        if sys.stderr.isatty() and not packages.missing(["tqdm"]):
             self.bar = import_module("tqdm").tqdm(total=total, unit="cell")
 
     def __enter__(self) -> _Progress:

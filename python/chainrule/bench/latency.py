@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,11 +18,11 @@ import numpy as np
 from chainrule.network import Network
 from chainrule.onnx import to_onnx
 
-from . import cells, output, report, runner, servers
-from .about import EXTRA, choose_systems, describe
+from . import cells, output, packages, report, runner
+from .about import choose_peers, describe
+from .peers import LATENCY, chainrule_
 from .problem import Problem
 from .processes import Process
-from .systems import chainrule_
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +76,7 @@ class Model:
         Path(folder, "model.onnx").write_bytes(model.SerializeToString())
 
 
-class Expected:
+class ModelReference:
     """chainrule's answer in float64, and how far rounding takes others away from it.
 
     The tolerance is that of ``reference.Reference``.
@@ -87,7 +86,7 @@ class Expected:
         net = model.network
         exact = Network(net.sizes, net.activations, net.loss, dtype="float64", bias=net.has_bias)
         exact.set_parameters(net.get_parameters().astype(np.float64))
-        self.answer = exact.predict(model.x[0])
+        self.answer = exact.predict(model.x)
         units = 2 * len(net.activations) * max(net.sizes) ** 0.5
         self.tolerance = float(units * np.finfo(net.dtype).eps)
 
@@ -137,8 +136,8 @@ def measure(model: Model, held: Mapping[str, runner.System], calls: int) -> Resu
 def _entrants(
     model: Model, held: Mapping[str, runner.System], folder: str
 ) -> dict[str, runner.Entrant]:
-    expected = Expected(model)
-    entrants = {name: runner.Entrant(system, expected) for name, system in held.items()}
+    reference = ModelReference(model)
+    entrants = {name: runner.Entrant(system, reference) for name, system in held.items()}
     for entrant in entrants.values():
         entrant.prepare(folder, model.x)
     runner.choose(entrants)
@@ -187,8 +186,8 @@ def _memory(model: Model, folder: str, calls: int) -> Result:
     """Return by how much a process of chainrule's own grows with so many calls."""
     process = Process(report.OURS, 1, "latency_worker")
     try:
-        ways = process.ask("prepare", folder, model.x)
-        process.ask("choose", list(ways))
+        variants = process.ask("prepare", folder, model.x)
+        process.ask("choose", list(variants))
         return {"calls": calls, "growth": process.ask("memory", calls)}
     finally:
         process.close()
@@ -229,14 +228,13 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if calls < BLOCKS * THREADS:
             raise ValueError(f"--calls must be at least {BLOCKS * THREADS}, got {calls}")
-        if find_spec("onnx") is None:
-            raise ValueError(f"onnx is not installed: {EXTRA}")
-        names, missing = choose_systems(arguments.systems, servers, (report.OURS,))
+        packages.require("onnx", what="latency")
+        names, missing = choose_peers(arguments.systems, (LATENCY,), (report.OURS,))
         models = _models(arguments.model)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    about = describe(names, missing, servers)
+    about = describe(names, missing)
     print(report.stamp(about), flush=True)
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The process of one system that answers single calls, each timed on its own."""
+"""The process of one peer that answers single calls, each timed on its own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from . import servers
-from .worker import serve, settle
+from .peers import PEERS, Variant
+from .worker import Call, serve, settle
 
 Array = np.ndarray[Any, Any]
 Answer = tuple[bytes, float]
@@ -46,86 +46,85 @@ def repeat(calls, {names}):
 """
 
 
-class Caller:
-    """A way to answer with names of its own, for one thread."""
+class TimedCall(Call):
+    """A call that is made many times, each of them timed."""
 
-    def __init__(self, way: servers.Way) -> None:
-        self.way, self.names = way, way.make()
+    def __init__(self, variant: Variant) -> None:
+        super().__init__(variant)
         scope: dict[str, Any] = {}
-        exec(_LOOPS.format(names=", ".join(self.names), expression=way.expression), scope)
+        exec(_LOOPS.format(names=", ".join(self.names), expression=variant.expression), scope)
         self._measure, self._after_gaps = scope["measure"], scope["after_gaps"]
         self._repeat = scope["repeat"]
 
-    def answer(self) -> Array:
-        """Return a copy of a^L."""
-        value = eval(self.way.expression, dict(self.names))
-        return np.array(self.way.answer(value, self.names))
-
     def repeat(self, calls: int) -> None:
         """Call, and time nothing."""
-        self._repeat(calls, **self.names)
+        with self.variant.context():
+            self._repeat(calls, **self.names)
 
     def measure(self, calls: int) -> array[int]:
         """Return the nanoseconds of so many calls, one by one."""
         times = array("q", bytes(8 * calls))
-        self._measure(times, time.perf_counter_ns, **self.names)
+        with self.variant.context():
+            self._measure(times, time.perf_counter_ns, **self.names)
         return times
 
     def after_gaps(self, calls: int, gap: float) -> array[int]:
         """Return the nanoseconds of calls before each of which the thread sleeps."""
         times = array("q", bytes(8 * calls))
-        self._after_gaps(times, time.perf_counter_ns, time.sleep, gap, **self.names)
+        with self.variant.context():
+            self._after_gaps(times, time.perf_counter_ns, time.sleep, gap, **self.names)
         return times
 
 
 class Worker:
     """Answers the requests of the command, each by the method of that name."""
 
-    def __init__(self, system: str) -> None:
-        self.system = servers.load(system)
+    def __init__(self, peer: str, threads: int) -> None:
+        self.module = PEERS[peer].load()
+        self.module.start(threads)
 
     def prepare(self, folder: str, x: Array) -> dict[str, list[Array]]:
-        """Load the model; return what every way answers."""
-        self.callers = {way.name: Caller(way) for way in self.system.ways(folder, x)}
-        return {name: [caller.answer()] for name, caller in self.callers.items()}
+        """Load the model; return what every variant answers."""
+        self.calls = {v.name: TimedCall(v) for v in self.module.latency(folder, x)}
+        return {name: call.results() for name, call in self.calls.items()}
 
     def choose(self, names: list[str]) -> dict[str, Any]:
-        """Keep the way of these whose median call is the fastest in a short trial."""
+        """Keep the variant of these whose median call is the fastest in a short trial."""
         trial: dict[str, float] = {}
         for _ in range(TRIALS):
             for name in names:
-                middle = float(np.median(self.callers[name].measure(TRIAL_CALLS))) * 1e-9
+                middle = float(np.median(self.calls[name].measure(TRIAL_CALLS))) * 1e-9
                 trial[name] = min(middle, trial.get(name, middle))
-        self.caller = self.callers[min(trial, key=trial.__getitem__)]
-        way = self.caller.way
-        return {"variant": way.name, "expression": way.expression, "trial": trial}
+        name = min(trial, key=trial.__getitem__)
+        self.call = self.calls[name]
+        return {"variant": name, "expression": self.call.variant.expression, "trial": trial}
 
     def results(self) -> list[Array]:
         """Return the answer once more."""
-        return [self.caller.answer()]
+        return self.call.results()
 
     def alone(self, calls: int) -> Answer:
         """Time calls of this thread, on the core that the process is pinned to."""
-        self.caller.repeat(WARM_UP)
-        return _timed(lambda: [self.caller.measure(calls)])
+        self.call.repeat(WARM_UP)
+        return _timed(lambda: [self.call.measure(calls)])
 
     def idle(self, calls: int, gap: float) -> Answer:
         """Time calls before each of which the process sleeps."""
-        self.caller.repeat(WARM_UP)
-        return _timed(lambda: [self.caller.after_gaps(calls, gap)])
+        self.call.repeat(WARM_UP)
+        return _timed(lambda: [self.call.after_gaps(calls, gap)])
 
     def threads(self, calls: int, count: int, cores: list[int]) -> Answer:
         """Time calls that so many threads make at once, on any of the cores."""
-        callers = [Caller(self.caller.way) for _ in range(count)]
+        each = [TimedCall(self.call.variant) for _ in range(count)]
         times: list[array[int]] = []
         moments: list[float] = []
         together = threading.Barrier(count, lambda: moments.append(time.perf_counter()))
 
-        def work(caller: Caller) -> None:
+        def work(call: TimedCall) -> None:
             try:
-                caller.repeat(WARM_UP)
+                call.repeat(WARM_UP)
                 together.wait()
-                times.append(caller.measure(calls // count))
+                times.append(call.measure(calls // count))
                 moments.append(time.perf_counter())
             except BaseException:
                 together.abort()  # nobody waits for this thread
@@ -133,7 +132,7 @@ class Worker:
 
         def all_at_once() -> list[array[int]]:
             with ThreadPoolExecutor(count) as pool:
-                list(pool.map(work, callers))
+                list(pool.map(work, each))
             return times
 
         with _pinned_to(cores):
@@ -142,7 +141,7 @@ class Worker:
 
     def clock(self, calls: int) -> Answer:
         """Time nothing, in the same lines: what the clock itself takes."""
-        nothing = Caller(servers.Way("nothing", "nothing", lambda: {"nothing": None}, _nothing))
+        nothing = TimedCall(Variant("nothing", "nothing", lambda: {"nothing": None}, _nothing))
         return _timed(lambda: [nothing.measure(calls)])
 
     def memory(self, calls: int) -> int | None:
@@ -151,14 +150,14 @@ class Worker:
             return None
         pr_set_thp_disable = 41  # pages joined to huge ones would count where nobody uses them
         ctypes.CDLL(None).prctl(pr_set_thp_disable, 1, 0, 0, 0)
-        self.caller.repeat(calls // 10)
+        self.call.repeat(calls // 10)
         before = _resident()
-        self.caller.repeat(calls)
+        self.call.repeat(calls)
         return _resident() - before
 
 
-def _nothing(*_: Any) -> None:
-    return None
+def _nothing(*_: Any) -> list[Any]:
+    return []
 
 
 def _timed(work: Callable[[], list[array[int]]]) -> Answer:
@@ -194,6 +193,6 @@ def _resident() -> int:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def main(system: str, threads: int) -> None:
-    """Serve the command; the threads are those of the environment."""
-    serve(lambda: Worker(system), threads)
+def main(peer: str, threads: int) -> None:
+    """Serve the command."""
+    serve(lambda: Worker(peer, threads), threads)

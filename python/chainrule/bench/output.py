@@ -6,11 +6,10 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from .about import EXTRA
+from . import packages
 
 
 def write(folder: Path, name: str, parts: Sequence[str], found: Mapping[str, Any]) -> None:
@@ -22,7 +21,9 @@ def write(folder: Path, name: str, parts: Sequence[str], found: Mapping[str, Any
 
 def plots() -> Any:
     """Return the module that draws; None, and a word about it, where matplotlib is missing."""
-    if find_spec("matplotlib") is None:
-        print(f"no plots: matplotlib is not installed: {EXTRA}", file=sys.stderr)
+    try:
+        packages.require("matplotlib", what="a picture")
+    except ValueError as error:
+        print(f"no plots: {error}", file=sys.stderr)
         return None
     return import_module(".plots", __package__)

@@ -7,33 +7,14 @@ from importlib import import_module
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from . import report, systems
+from . import report
+from .peers import PEERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     Record = dict[str, Any]
 
-NAMES = (*systems.NAMES, "keras")
-COLOURS = dict(
-    zip(
-        NAMES,
-        (
-            "#d62728",
-            "#4d4d4d",
-            "#2ca02c",
-            "#ff7f0e",
-            "#c49c94",
-            "#1f77b4",
-            "#9467bd",
-            "#e377c2",
-            "#17becf",
-            "#8c564b",
-        ),
-        strict=True,
-    )
-)
-MARKERS = dict(zip(NAMES, "osD^v<>PXh", strict=True))
 QUANTILES = {"p50": 9, "p99": 6, "p99.9": 4}
 
 
@@ -90,8 +71,8 @@ def _figure(width: float, height: float) -> Any:
 def _style(name: str) -> dict[str, Any]:
     ours = name == report.OURS
     return {
-        "color": COLOURS[name],
-        "marker": MARKERS[name],
+        "color": PEERS[name].colour,
+        "marker": PEERS[name].marker,
         "markersize": 5,
         "linewidth": 2.2 if ours else 1.2,
         "zorder": 3 if ours else 2,
@@ -101,7 +82,7 @@ def _style(name: str) -> dict[str, Any]:
 def _legend(figure: Any, names: set[str], **line: Any) -> None:
     """Explain the colours of the systems below all panels."""
     lines = import_module("matplotlib.lines")
-    shown = [name for name in NAMES if name in names]
+    shown = [name for name in PEERS if name in names]
     handles = [lines.Line2D([], [], label=name, **{**_style(name), **line}) for name in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
 
@@ -121,7 +102,7 @@ def _latency(cells: list[Record]) -> Any:
     panels = figure.subplots(rows, columns, squeeze=False).flat
     names: set[str] = set()
     for panel, (net, batches) in zip(panels, nets.items(), strict=False):
-        for name in systems.NAMES:
+        for name in PEERS:
             points = sorted((b, t[name] * 1e6) for b, t in batches.items() if name in t)
             if points:
                 names.add(name)
@@ -155,7 +136,7 @@ def _ratios(cells: list[Record]) -> Any:
                     row,
                     **{**_style(name), "linewidth": 0},
                 )
-    panel.axvline(1, color=COLOURS[report.OURS], linewidth=2)
+    panel.axvline(1, color=PEERS[report.OURS].colour, linewidth=2)
     panel.set(xscale="log", xlabel="time of the peer / time of chainrule (right of 1: slower)")
     _name_rows(panel, cells)
     _legend(figure, names, linewidth=0)
@@ -194,9 +175,9 @@ def _single_calls(cells: list[Record]) -> Any:
         measured = {name: r for name, r in cell["systems"].items() if "p50" in r}
         for at, (name, result) in enumerate(measured.items()):
             values = [result[quantile] * 1e6 for quantile in QUANTILES]
-            panel.plot([at, at], [min(values), max(values)], color=COLOURS[name], linewidth=2)
+            panel.plot([at, at], [min(values), max(values)], color=PEERS[name].colour, linewidth=2)
             for (quantile, size), value in zip(QUANTILES.items(), values, strict=True):
-                panel.plot(at, value, marker="o", markersize=size, color=COLOURS[name])
+                panel.plot(at, value, marker="o", markersize=size, color=PEERS[name].colour)
                 panel.annotate(
                     f"{quantile}  {value:.3g}",
                     (at, value),
@@ -228,7 +209,7 @@ def write_tails(folder: Path, models: list[Record]) -> None:
                 times, shares = result["exceeded"]
                 style = {**_style(name), "marker": ""}
                 panel.step([t * 1e6 for t in times], shares, where="pre", **style)
-                panel.plot(result["p99.9"] * 1e6, 1e-3, "o", color=COLOURS[name], markersize=5)
+                panel.plot(result["p99.9"] * 1e6, 1e-3, "o", color=PEERS[name].colour, markersize=5)
             panel.set(title=f"{model['name']}, {circumstance}", xscale="log", yscale="log")
             panel.title.set_fontsize(9)
             panel.axhline(1e-3, color="black", linewidth=0.6, linestyle="--")

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from .cells import Cell
 
 
+def scaled(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return bytes as numbers from 0 to 1."""
+    return pixels.astype(np.float32) / np.float32(255)
+
+
 class Problem:
     """A cell with numbers: drawn in float64 from one seed, then rounded to the cell's dtype.
 

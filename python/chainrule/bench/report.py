@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING, Any
 
+from .packages import INSTALL
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -23,7 +25,7 @@ def stamp(about: Record) -> str:
         f"versions  Python {about['python']}, {packages}",
     ]
     if about["missing"]:
-        lines.append(f'missing   {", ".join(about["missing"])} (pip install "chainrule[bench]")')
+        lines.append(f"missing   {', '.join(about['missing'])} ({INSTALL})")
     return "\n".join(lines)
 
 
@@ -206,8 +208,8 @@ def tails(model: Record) -> str:
         f"{clock['p99.9'] * 1e6:.2f} at p99.9",
     ]
     for name, result in model["systems"].items():
-        way = result.get("variant", "")
-        lines.append(f"  {name:<14}{verdict(result)}{f'; {way}' if way else ''}")
+        variant = result.get("variant", "")
+        lines.append(f"  {name:<14}{verdict(result)}{f'; {variant}' if variant else ''}")
     for circumstance, systems in model["circumstances"].items():
         heads = "".join(f"{head:>10}" for head in TAIL)
         lines.append(f"{circumstance:<28}{'calls':>10}{heads}{'calls/s':>12}{'p99.9':>9}")

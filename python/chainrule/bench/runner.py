@@ -30,13 +30,13 @@ Result = dict[str, Any]
 
 
 class System(Protocol):
-    """What the runner needs of a process."""
+    """What the runner needs of a system, which is a peer in a process of its own."""
 
     def ask(self, method: str, *arguments: Any) -> Any:
         """Return the answer; raise WorkerError if there is none."""
 
 
-class Judge(Protocol):
+class AnyReference(Protocol):
     """What tells right results from wrong ones."""
 
     tolerance: float
@@ -52,7 +52,7 @@ class Entrant:
     alone.
     """
 
-    def __init__(self, system: System, reference: Judge) -> None:
+    def __init__(self, system: System, reference: AnyReference) -> None:
         self.system, self.reference = system, reference
         self.result: Result = {"status": "right", "tolerance": reference.tolerance}
 

@@ -7,12 +7,11 @@ import statistics
 import sys
 import time
 from collections.abc import Mapping
-from importlib.util import find_spec
 from typing import Any
 
-from . import output, report, runner, systems
-from .about import EXTRA, describe
-from .search_worker import MODULES
+from . import output, packages, report, runner
+from .about import choose_peers, describe
+from .peers import SEARCH
 
 ROUNDS, QUICK_ROUNDS = (3, 5), (1, 1)
 EPOCHS, QUICK_EPOCHS = 200, 2
@@ -42,16 +41,19 @@ def measure(
 
 def run(arguments: argparse.Namespace) -> int:
     """Carry out the command; return the exit status."""
-    if find_spec("sklearn") is None:
-        print(f"sklearn is not installed: {EXTRA}", file=sys.stderr)
+    try:
+        packages.require("sklearn", what="the search")
+        names, missing = choose_peers(arguments.systems, (SEARCH,), (report.OURS,))
+    except ValueError as error:
+        print(error, file=sys.stderr)
         return 2
-    about = describe(list(MODULES), [], systems)
+    about = describe(names, missing)
     print(report.stamp(about), flush=True)
     if arguments.output is not None:
         arguments.output.mkdir(parents=True, exist_ok=True)
     quick = arguments.quick
     until = time.monotonic() + 60 * arguments.minutes
-    with runner.processes(MODULES, 1, "search_worker") as held:
+    with runner.processes(names, 1, "search_worker") as held:
         found = measure(
             held,
             QUICK_EPOCHS if quick else EPOCHS,

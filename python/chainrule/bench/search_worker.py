@@ -1,4 +1,4 @@
-"""The process of one classifier: it searches the grid when it is asked to."""
+"""The process of one peer's classifier: it searches the grid when it is asked to."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import time
 from importlib import import_module
 from typing import Any
 
+from .peers import PEERS
 from .worker import serve, settle
-
-#: Where each system has its MLPClassifier; both take the same parameters.
-MODULES = {"chainrule": "chainrule.sklearn", "sklearn": "sklearn.neural_network"}
 
 GRID = {
     "hidden_layer_sizes": [(32,), (64,)],
@@ -22,8 +20,10 @@ FOLDS = 3
 class Worker:
     """Answers the requests of the command, each by the method of that name."""
 
-    def __init__(self, system: str) -> None:
-        self.classifier = import_module(MODULES[system]).MLPClassifier
+    def __init__(self, peer: str, threads: int) -> None:
+        module = PEERS[peer].load()
+        module.start(threads)
+        self.classifier = module.search()
         self.selection = import_module("sklearn.model_selection")
         x, self.y = import_module("sklearn.datasets").load_digits(return_X_y=True)
         self.x = x / 16
@@ -50,6 +50,6 @@ class Worker:
         }
 
 
-def main(system: str, threads: int) -> None:
-    """Serve the command; the threads are those of the environment."""
-    serve(lambda: Worker(system), threads)
+def main(peer: str, threads: int) -> None:
+    """Serve the command."""
+    serve(lambda: Worker(peer, threads), threads)

@@ -1,4 +1,4 @@
-"""The process of one system: it prepares cells, and measures when it is asked to."""
+"""The process of one peer: it prepares cells, and measures when it is asked to."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import pickle
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from timeit import Timer
 from typing import Any
 
 import numpy as np
 
-from . import systems
 from .cells import Cell
+from .peers import INFERENCE, PEERS, TRAINING, UnsupportedError, Variant
 from .problem import Problem
 
 Array = np.ndarray[Any, Any]
@@ -24,48 +24,67 @@ TRIAL_SECONDS = 0.01
 TRIALS = 3
 
 
+class Call:
+    """A variant with names of its own, for one thread."""
+
+    def __init__(self, variant: Variant) -> None:
+        self.variant, self.names = variant, variant.names()
+
+    def results(self) -> list[Array]:
+        """Evaluate the expression, and return copies of its results."""
+        with self.variant.context():
+            value = eval(self.variant.expression, dict(self.names))
+            return [np.array(a) for a in self.variant.results(value, self.names)]
+
+
 class Worker:
     """Answers the requests of the runner, each by the method of that name."""
 
-    def __init__(self, system: str, threads: int) -> None:
-        self.system = systems.load(system)
-        self.system.start(threads)
-        self.variants: dict[str, systems.Variant] = {}
+    def __init__(self, peer: str, threads: int) -> None:
+        self.peer, self.module = PEERS[peer], PEERS[peer].load()
+        self.module.start(threads)
+        self.calls: dict[str, Call] = {}
 
     def prepare(self, cell: dict[str, Any]) -> dict[str, list[Array]] | str:
         """Return the results of every variant, or why there is none."""
-        self.variants.clear()
+        self.calls.clear()
         self.cell = Cell(**cell)
         self.problem = Problem(self.cell)  # kept: libraries may have its addresses alone
         try:
-            found = self.system.variants(self.problem)
-        except systems.UnsupportedError as reason:
+            self.calls = {variant.name: Call(variant) for variant in self._variants()}
+        except UnsupportedError as reason:
             return str(reason)
-        self.variants = {variant.name: variant for variant in found}
-        return {name: _results(variant) for name, variant in self.variants.items()}
+        return {name: call.results() for name, call in self.calls.items()}
+
+    def _variants(self) -> Sequence[Variant]:
+        benchmark = TRAINING if self.cell.training else INFERENCE
+        if benchmark not in self.peer.benchmarks:
+            raise UnsupportedError(f"not measured in {benchmark}")
+        measured = self.module.training if self.cell.training else self.module.inference
+        return measured(self.problem)
 
     def choose(self, names: list[str]) -> dict[str, Any]:
         """Keep the variant of these that a short trial finds fastest."""
         best: dict[str, float] = {}
-        timers = {name: self._timer(self.variants[name]) for name in names}
+        timers = {name: _timer(self.calls[name]) for name in names}
         for _ in range(TRIALS):
             for name, timer in timers.items():
-                with self.variants[name].context():
+                with self.calls[name].variant.context():
                     once = timer.timeit(1)
                     calls = int(TRIAL_SECONDS / once)
                     seconds = timer.timeit(calls) / calls if calls else once
                 best[name] = min(seconds, best.get(name, seconds))
-        self.chosen = self.variants[min(best, key=best.__getitem__)]
-        self.variants = {self.chosen.name: self.chosen}
-        self.timer, self.estimate = timers[self.chosen.name], best[self.chosen.name]
+        name = min(best, key=best.__getitem__)
+        self.call, self.timer, self.estimate = self.calls[name], timers[name], best[name]
+        self.calls = {name: self.call}
         trial = {name: seconds / self.cell.steps for name, seconds in best.items()}
-        return {"variant": self.chosen.name, "expression": self.chosen.expression, "trial": trial}
+        return {"variant": name, "expression": self.call.variant.expression, "trial": trial}
 
     def round(self, seconds: float) -> dict[str, Any]:
         """Return the seconds of a step, from as many calls as fill the time."""
-        peak = getattr(self.system, "peak_seconds", None)
+        peak = getattr(self.module, "peak_seconds", None)
         bound = peak(self.cell) if peak else None
-        with self.chosen.context():
+        with self.call.variant.context():
             if self.estimate < seconds:
                 self.timer.timeit(1)  # the caches were another system's
             calls = max(1, int(seconds / self.estimate))
@@ -75,14 +94,14 @@ class Worker:
 
     def results(self) -> list[Array]:
         """Return the results of the chosen variant once more."""
-        return _results(self.chosen)
+        return self.call.results()
 
     def latency(self, calls: int, seconds: float) -> bytes:
         """Return the nanoseconds of single calls, timed one by one."""
         calls = max(1, min(calls, int(seconds / self.estimate)))
-        scope = dict(self.chosen.names)
-        exec(_LATENCY.format(expression=self.chosen.expression), scope)
-        with self.chosen.context():
+        scope = dict(self.call.names)
+        exec(_LATENCY.format(expression=self.call.variant.expression), scope)
+        with self.call.variant.context():
             self.timer.timeit(min(calls, 100))
             gc.disable()
             try:
@@ -91,10 +110,6 @@ class Worker:
                 gc.enable()
         settle()
         return np.array(times, np.int64).tobytes()
-
-    @staticmethod
-    def _timer(variant: systems.Variant) -> Timer:
-        return Timer(variant.expression, timer=time.perf_counter, globals=dict(variant.names))
 
 
 _LATENCY = """
@@ -108,11 +123,8 @@ def measure(calls, clock):
 """
 
 
-def _results(variant: systems.Variant) -> list[Array]:
-    """Evaluate the expression, and return copies of its results."""
-    with variant.context():
-        value = eval(variant.expression, dict(variant.names))
-        return [np.array(a) for a in variant.results(value)]
+def _timer(call: Call) -> Timer:
+    return Timer(call.variant.expression, timer=time.perf_counter, globals=dict(call.names))
 
 
 def settle() -> None:
@@ -147,6 +159,6 @@ def serve(make: Callable[[], object], threads: int) -> None:
         answers.flush()
 
 
-def main(system: str, threads: int) -> None:
+def main(peer: str, threads: int) -> None:
     """Serve the runner."""
-    serve(lambda: Worker(system, threads), threads)
+    serve(lambda: Worker(peer, threads), threads)

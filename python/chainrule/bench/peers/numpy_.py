@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,25 +15,34 @@ if TYPE_CHECKING:
 
     from ..problem import Problem
 
-PACKAGES = ("numpy",)
-
 
 def start(threads: int) -> None:
     """Leave the number of threads to the environment, where BLAS reads it."""
 
 
-def variants(problem: Problem) -> list[Variant]:
+#: Whether W is stored with contiguous columns.
+LAYOUTS = {"rows": False, "columns": True}
+
+
+def inference(problem: Problem) -> list[Variant]:
     """Store W with contiguous rows or columns; for one sample, use vectors for matrices."""
-    layouts = {"rows": False, "columns": True}
-    if problem.cell.training:
-        return [
-            Variant(name, "epoch()", {"epoch": _Training(problem, by_columns).epoch}, _own)
-            for name, by_columns in layouts.items()
-        ]
     return [
-        Variant(name, "predict(x)", {"predict": f, "x": x}, lambda a: [np.atleast_2d(a)])
-        for name, by_columns in layouts.items()
+        Variant(name, "predict(x)", partial(dict, predict=f, x=x), lambda a, _: [np.atleast_2d(a)])
+        for name, by_columns in LAYOUTS.items()
         for f, x in [_predict(problem, by_columns)]
+    ]
+
+
+def training(problem: Problem) -> list[Variant]:
+    """Store W either way; an epoch is a loop over batches."""
+    return [
+        Variant(
+            name,
+            "epoch()",
+            partial(dict, epoch=_Training(problem, by_columns).epoch),
+            lambda training, _: _own(training),
+        )
+        for name, by_columns in LAYOUTS.items()
     ]
 
 

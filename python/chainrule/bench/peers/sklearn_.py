@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import UnsupportedError, Variant
+from . import Learner, UnsupportedError, Variant
 
 if TYPE_CHECKING:
-    from ..problem import Problem
+    from numpy.typing import NDArray
 
-PACKAGES = ("sklearn",)
+    from ..problem import Problem
 
 HIDDEN = {"relu": "relu", "sigmoid": "logistic", "tanh": "tanh", "identity": "identity"}
 
@@ -21,19 +21,61 @@ def start(threads: int) -> None:
     """Leave the number of threads to the environment, where BLAS reads it."""
 
 
-def variants(problem: Problem) -> list[Variant]:
-    """Predict, or train an epoch with ``partial_fit``, which goes through all batches in order."""
-    model, y = make_model(problem)
-    if problem.cell.training:
-        names = {"model": model, "x": problem.x, "y": y}
-        return [Variant("partial_fit", "model.partial_fit(x, y)", names, parameters)]
+def inference(problem: Problem) -> list[Variant]:
+    """Predict numbers or probabilities."""
+    model, _ = _model(problem)
     name = "predict" if problem.cell.output == "identity" else "predict_proba"
     names = {"predict": getattr(model, name), "x": problem.x}
     shape = (problem.cell.batch, problem.cell.sizes[-1])
-    return [Variant(name, "predict(x)", names, lambda a: [np.reshape(a, shape)])]
+    return [Variant(name, "predict(x)", lambda: names, lambda a, _: [np.reshape(a, shape)])]
 
 
-def make_model(problem: Problem) -> tuple[Any, Any]:
+def training(problem: Problem) -> list[Variant]:
+    """Train an epoch with ``partial_fit``, which goes through all batches in order."""
+    model, y = _model(problem)
+    names = {"model": model, "x": problem.x, "y": y}
+    return [
+        Variant(
+            "partial_fit",
+            "model.partial_fit(x, y)",
+            lambda: names,
+            lambda model, _: _parameters(model),
+        )
+    ]
+
+
+def accuracy(problem: Problem) -> list[Learner]:
+    """Train an epoch with ``partial_fit``."""
+    return [_PartialFit(problem)]
+
+
+class _PartialFit:
+    name = "partial_fit"
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.reset()
+
+    def reset(self) -> None:
+        self.model, self.y = _model(self.problem)
+
+    def epoch(self, order: NDArray[Any]) -> None:
+        self.model.partial_fit(self.problem.x[order], self.y[order])
+
+    def labels(self, x: NDArray[Any]) -> Any:
+        return self.model.predict(x)
+
+    def parameters(self) -> list[Any]:
+        return _parameters(self.model)
+
+
+def search() -> type:
+    """Return scikit-learn's MLPClassifier."""
+    classifier: type = import_module("sklearn.neural_network").MLPClassifier
+    return classifier
+
+
+def _model(problem: Problem) -> tuple[Any, Any]:
     """Return a model with the cell's parameters, and targets as it wants them."""
     cell = problem.cell
     neural_network = import_module("sklearn.neural_network")
@@ -69,11 +111,18 @@ def make_model(problem: Problem) -> tuple[Any, Any]:
     for layer in range(cell.depth):
         model.coefs_[layer][...] = problem.weights[layer].T
         model.intercepts_[layer][...] = problem.biases[layer]
-    if hasattr(model, "_optimizer"):
-        del model._optimizer  # it has seen the first batch
+    _restart(model)
     return model, y
 
 
-def parameters(model: Any) -> list[Any]:
-    """Return W^1, b^1, W^2, …."""
+def _restart(model: Any) -> None:
+    """Let the next update of a model be Adam's first.
+
+    A model has arrays for parameters only after a ``partial_fit``, which updates. No public method
+    resets the moments and the count of updates, and ``fit`` would reset them before every epoch.
+    """
+    vars(model).pop("_optimizer", None)
+
+
+def _parameters(model: Any) -> list[Any]:
     return [p for w, b in zip(model.coefs_, model.intercepts_, strict=True) for p in (w.T, b)]

@@ -1,4 +1,4 @@
-"""The process of one system that learns clothes: it trains epoch by epoch, when it is asked to."""
+"""The process of one peer that learns clothes: it trains epoch by epoch, when it is asked to."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import learners, systems
-from ..cells import Cell
-from ..problem import Problem
-from ..worker import serve, settle
+from .cells import Cell
+from .peers import PEERS, Learner, UnsupportedError
+from .problem import Problem, scaled
+from .worker import serve, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,18 +23,18 @@ TRIALS = 2
 class Worker:
     """Answers the requests of the command, each by the method of that name."""
 
-    def __init__(self, system: str, threads: int) -> None:
-        self.module = learners.load(system)
+    def __init__(self, peer: str, threads: int) -> None:
+        self.module = PEERS[peer].load()
         self.module.start(threads)
 
     def check(
         self, cell: dict[str, Any], pixels: Array, labels: Array, order: Array
     ) -> dict[str, list[Array]] | str:
-        """Return the parameters of every way to train after an epoch, or why there is none."""
-        problem = Problem(Cell(**cell), (learners.scaled(pixels), labels))
+        """Return the parameters of every variant after an epoch, or why there is none."""
+        problem = Problem(Cell(**cell), (scaled(pixels), labels))
         try:
-            found = self.module.learners(problem)
-        except systems.UnsupportedError as reason:
+            found = self.module.accuracy(problem)
+        except UnsupportedError as reason:
             return str(reason)
         for learner in found:
             learner.epoch(order)
@@ -43,17 +43,18 @@ class Worker:
     def prepare(
         self, names: list[str], cell: dict[str, Any], pixels: Array, labels: Array, test: Array
     ) -> dict[str, Any]:
-        """Keep that of these ways to train whose epochs a trial finds shortest.
+        """Keep that of these variants whose epochs a trial finds shortest.
 
         `first` are the seconds of its first epoch, in which it is compiled.
         """
-        problem = Problem(Cell(**cell), (learners.scaled(pixels), labels))
-        self.test = learners.scaled(test)
+        problem = Problem(Cell(**cell), (scaled(pixels), labels))
+        self.test = scaled(test)
         order = np.arange(len(labels))
-        right = {way.name: way for way in self.module.learners(problem) if way.name in names}
-        first = {name: _seconds(way, order) for name, way in right.items()}
+        right = {v.name: v for v in self.module.accuracy(problem) if v.name in names}
+        first = {name: _seconds(learner, order) for name, learner in right.items()}
         trial = {
-            name: min(_seconds(way, order) for _ in range(TRIALS)) for name, way in right.items()
+            name: min(_seconds(learner, order) for _ in range(TRIALS))
+            for name, learner in right.items()
         }
         best = min(trial, key=trial.__getitem__)
         self.learner = right[best]
@@ -72,12 +73,12 @@ class Worker:
         return seconds, labels
 
 
-def _seconds(learner: learners.Learner, order: Array) -> float:
+def _seconds(learner: Learner, order: Array) -> float:
     start = time.perf_counter()
     learner.epoch(order)
     return time.perf_counter() - start
 
 
-def main(system: str, threads: int) -> None:
+def main(peer: str, threads: int) -> None:
     """Serve the command."""
-    serve(lambda: Worker(system, threads), threads)
+    serve(lambda: Worker(peer, threads), threads)

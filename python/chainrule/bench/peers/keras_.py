@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..systems import UnsupportedError
+from ..packages import missing
+from . import Learner, UnsupportedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..problem import Problem
-    from . import Learner
 
-PACKAGES = ("keras",)
 BACKENDS = ("jax", "tensorflow", "torch")
 
 
 def start(threads: int) -> None:
-    """Choose a backend, and give it so many threads."""
-    installed = [name for name in BACKENDS if find_spec(name) is not None]
-    if not installed:
-        raise UnsupportedError(f"needs one of {', '.join(BACKENDS)}")
-    backend = os.environ.setdefault("KERAS_BACKEND", installed[0])
+    """Choose a backend, where there is one, and give it so many threads."""
+    backends = _installed()
+    backend = os.environ.setdefault("KERAS_BACKEND", backends[0]) if backends else None
     if backend == "jax":
         import_module("jax").config.update("jax_platforms", "cpu")
     elif backend == "torch":
@@ -37,8 +33,15 @@ def start(threads: int) -> None:
         threading.set_inter_op_parallelism_threads(1)
 
 
-def learners(problem: Problem) -> list[Learner]:
+def _installed() -> list[str]:
+    absent = missing(BACKENDS)
+    return [name for name in BACKENDS if name not in absent]
+
+
+def accuracy(problem: Problem) -> list[Learner]:
     """Compile the step, as Keras does where its backend can."""
+    if not _installed():
+        raise UnsupportedError(f"needs one of {', '.join(BACKENDS)}")
     return [_Sequential(problem)]
 
 
