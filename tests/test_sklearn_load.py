@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+
 import numpy as np
 import pytest
 
@@ -257,3 +260,85 @@ def test_parameters_that_overflow_are_refused():
     model[-1].coefs_[0][...] = 1e39
     with pytest.raises(ValueError, match="layer 1 has parameters that are not finite as float32"):
         from_sklearn(model, dtype="float32")
+
+
+# --- verified by running --------------------------------------------------------------------------
+
+
+class Doubling(neural_network.MLPRegressor):
+    def predict(self, X):
+        return 2 * super().predict(X)
+
+
+class Raising(neural_network.MLPRegressor):
+    def predict(self, X):
+        raise RuntimeError("no service")
+
+
+class Drawing(neural_network.MLPRegressor):
+    def predict(self, X):
+        np.random.standard_normal(5)
+        return super().predict(X)
+
+
+def test_predictions_that_are_not_those_of_the_layers_are_refused():
+    model = scaled(Doubling(**SETTINGS)).fit(X, SCORES)
+    with pytest.raises(ValueError, match=says("predict and the network differ", "coefs_")):
+        from_sklearn(model)
+
+
+def test_a_scaler_that_does_something_else_is_named(monkeypatch):
+    model = make_pipeline(MinMaxScaler(), RobustScaler(), regressor()).fit(X, SCORES)
+    transform = RobustScaler.transform
+    monkeypatch.setattr(RobustScaler, "transform", lambda self, X: transform(self, X) + 1e-6)
+    with pytest.raises(ValueError, match=says("step 1, RobustScaler() and the network differ")):
+        from_sklearn(model)
+
+
+def test_layers_that_were_changed_after_training_are_still_those_that_predict(package):
+    model = scaled(regressor(package)).fit(X, SCORES)
+    model[-1].coefs_[0][...] *= 3
+    assert relative(from_sklearn(model).predict(X), model.predict(X)) < 1e-12
+
+
+def test_an_estimator_that_cannot_predict_is_a_warning():
+    model = scaled(Raising(**SETTINGS)).fit(X, SCORES)
+    with pytest.warns(UserWarning, match=says("RuntimeError: no service", "not verified")):
+        from_sklearn(model)
+
+
+def test_nothing_is_left_changed():
+    model = scaled(Drawing(**SETTINGS)).fit(X, SCORES)
+    model[0].copy = False  # it works in place
+    before, state = model.predict(X.copy()), np.random.get_state()[1].copy()
+    from_sklearn(model)
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    assert_same_bits(model.predict(X.copy()), before)
+
+
+def test_names_of_columns_are_no_warning():
+    pandas = pytest.importorskip("pandas")
+    model = scaled(regressor()).fit(pandas.DataFrame(X, columns=list("abcde")), SCORES)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        from_sklearn(model)
+
+
+def test_float32_is_refused_where_a_scaler_folds_too_many_digits_away(package):
+    far = X + 1e7
+    model = scaled(regressor(package)).fit(far, SCORES)
+    with pytest.raises(ValueError, match=says("float32", 'dtype="float64"')):
+        from_sklearn(model, dtype="float32")
+    assert relative(from_sklearn(model).predict(far), model.predict(far)) < 1e-7
+
+
+def test_the_log_says_what_was_folded(caplog):
+    model = TransformedTargetRegressor(scaled(regressor()), transformer=MinMaxScaler())
+    model.fit(X, SCORES)
+    with caplog.at_level(logging.INFO, "chainrule"):
+        from_sklearn(model)
+    lines = [record.getMessage() for record in caplog.records]
+    expected = ["StandardScaler", "MLPRegressor", "MinMaxScaler", "69 rows"]
+    assert len(lines) == len(expected)
+    for line, words in zip(lines, expected, strict=True):
+        assert words in line

@@ -180,8 +180,8 @@ class _Values:
     """The values of stacks for rows, computed in one type; what stacks share is computed once.
 
     Beside every value stands, for each row, the largest number on the way to it, 1 at least. With
-    a seed, what enters and leaves a product is off by at most one rounding, and summed in random
-    order.
+    a seed, what enters and leaves a product or a sum is off by at most one rounding, and products
+    are summed in random order.
     """
 
     def __init__(self, rows: Array, dtype: str, seed: int | None = None) -> None:
@@ -199,7 +199,7 @@ class _Values:
         if stack.matrix is not None:
             return self._affine(stack.layers, stack.matrix, stack.shift, value, largest)
         if stack.scale is not None:
-            value = value * stack.scale.astype(self.dtype)
+            value = self._off(value * stack.scale.astype(self.dtype))
             largest = np.maximum(largest, _magnitude(value))
         return self._shifted(value, stack.shift, largest)
 
@@ -233,7 +233,7 @@ class _Values:
         if self._random is None:
             return np.asarray(value @ w.T)
         order = self._random.permutation(len(w.T))
-        return np.asarray(self._off(value)[:, order] @ w[:, order].T)
+        return self._off(self._off(value)[:, order] @ w[:, order].T)
 
     def _off(self, value: Array) -> Array:
         if self._random is None:
@@ -300,7 +300,7 @@ class _Comparison:
                 "In float32 the network loses digits that the model keeps, where scalings are "
                 'folded into its layers: import it with dtype="float64"'
             )
-            self._refuse(f"{self.original.source}, exactly,", mend, wrong, ours, given, limit)
+            self._refuse(f"{self.original.source} in float64", mend, wrong, ours, given, limit)
 
     def _check(self, name: str, mend: str, taken: Stack, given: Array, dtype: str) -> None:
         """Compare the rows that are alive, with the rounding of `dtype`."""
@@ -381,4 +381,6 @@ def _spread(differences: list[Array], scale: Array, onto: Array) -> Array:
     """
     finite = [np.where(np.isfinite(d), np.abs(d), 0.0) for d in differences]
     largest = np.max(finite, axis=(0, 2))[:, None]
-    return np.asarray(np.maximum(largest, np.max(largest / scale) * onto))
+    relative = largest / scale
+    most = np.max(relative, where=np.isfinite(relative), initial=0.0)
+    return np.asarray(np.maximum(largest, most * onto))
