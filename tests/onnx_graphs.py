@@ -92,12 +92,12 @@ class Drawn:
         if kind < 0.94:
             return width, [width], [width]
         if kind < 0.97:
-            return width, ["n", "w"], ["n", width]
-        return width, None, ["n", width]
+            return width, ["n", "w"], ["n", "w"]
+        return width, None, ["n", "w"]
 
-    def lengths_of(self, n, m):
-        """Return a shape that the input may have."""
-        return [{"n": n, "m": m}.get(length, length) for length in self.lengths]
+    def lengths_of(self, n, m, w):
+        """Return a shape that the input may have; w is for a width that is not stated."""
+        return [{"n": n, "m": m, "w": w}.get(length, length) for length in self.lengths]
 
     def pick(self, options):
         return options[int(self.rng.integers(len(options)))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import numpy as np
@@ -132,6 +133,31 @@ def test_an_output_of_the_layer_before_the_taken_one_is_not_dropped():
     head = [node("Softmax", "logits", "p"), node("ReduceMax", "logits", "best")]
     with pytest.raises(ValueError, match="several outputs"):
         from_onnx(actor_critic(*head, outputs=("p", "best")))
+
+
+def test_an_output_of_an_inner_graph_that_may_take_the_input_is_not_dropped():
+    """The value is taken within the graph of the If, and is none of its inputs."""
+    inner = [
+        helper.make_graph(
+            [node("Neg", "value", name)],
+            name,
+            [],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, None)],
+        )
+        for name in ("yes", "no")
+    ]
+    branch = node("If", "always", "other", then_branch=inner[0], else_branch=inner[1])
+    model = actor_critic(node("Softmax", "logits", "p"), branch, outputs=("p", "other"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    with pytest.raises(ValueError, match="several outputs"):
+        from_onnx(model)
+
+
+def test_what_is_taken_and_dropped_is_logged(caplog):
+    caplog.set_level(logging.INFO, "chainrule")
+    head = [node("Softmax", "logits", "p"), node("ArgMax", "p", "label", axis=1)]
+    from_onnx(actor_critic(*head, outputs=("label", "p")))
+    assert "took the output p of the model, dropped ['label']" in caplog.text
 
 
 def test_names_of_outputs_are_text():

@@ -33,7 +33,7 @@ def difference(drawn, network, seed):
     rng = np.random.default_rng([1, seed])
     found = [np.inf]
     for m in (2, 1):  # a second free axis may have to be of length 1
-        x = (2 * rng.standard_normal(drawn.lengths_of(6, m))).astype(drawn.dtype)
+        x = (2 * rng.standard_normal(drawn.lengths_of(6, m, network.sizes[0]))).astype(drawn.dtype)
         if x.size % network.sizes[0]:
             continue
         rows = x.reshape(-1, network.sizes[0])

@@ -126,6 +126,8 @@ class Interpretation:
             return value.reason
         if value is None:
             return "no node computes it"
+        if isinstance(value, Above):
+            return "it compares rows with a number"
         return value if isinstance(value, Rows) else "does not depend on the input"
 
     def _result(self, node: Any) -> Any:

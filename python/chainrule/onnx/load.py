@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
     from chainrule.network import Network
+
+logger = logging.getLogger("chainrule")
 
 
 def from_onnx(
@@ -88,6 +91,8 @@ def from_onnx(
         assert isinstance(rows, Rows)
         dtype = _dtype(found, output) if dtype is None else dtype
         network = rows.stack.network(dtype, loss or _noted_loss(model))
+    dropped = [name for name in graph.outputs if name != output]
+    logger.info("took the output %s of the model, dropped %s", output, dropped or "none")
     verify(network, rows.stack, found.tensors(output), original(found, output))
     return network
 
@@ -147,6 +152,8 @@ def _functions_of(found: Interpretation, name: str) -> set[str]:
     assert isinstance(taken, Rows)
     known = {*found.graph.constants}
     for node in found.nodes:
+        if any(a.HasField("g") or a.graphs for a in node.attribute):
+            continue  # an inner graph may take any tensor
         for output in filter(None, node.output):
             value = found.values[output]
             same = isinstance(value, Rows) and value.stack is taken.stack

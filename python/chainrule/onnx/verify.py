@@ -152,4 +152,4 @@ class _Calls:
         value = self.interpretation.values.get(name) if name else None
         if not isinstance(value, np.ndarray) or value.dtype.name not in FLOATS:
             return value if isinstance(value, np.ndarray) else None
-        return exact(value) if kind in ("Mul", "Div") else value.astype(np.float64)
+        return exact(value) if kind in ("Mul", "Div") else value.astype(np.float64, copy=False)
