@@ -311,7 +311,10 @@ def runtime_answer(model, output, x):
         pruned = onnx.shape_inference.infer_shapes(pruned)
     try:
         session = ort.InferenceSession(
-            pruned.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            pruned.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
         )
     except Exception as error:
         if "NOT_IMPLEMENTED" in str(error) or "NotImplemented" in type(error).__name__:
@@ -326,7 +329,7 @@ def largest_difference(network, given, rows):
     if given.size != ours.size:
         return np.inf
     given = given.reshape(ours.shape).astype(np.float64)
-    # Rows that overflow on both sides agree.
-    finite = np.isfinite(given).all(axis=1) | np.isfinite(ours).all(axis=1)
+    # Damaged weights may overflow, and then by another formula in another way.
+    finite = np.isfinite(given).all(axis=1)
     given, ours = given[finite], ours[finite]
     return float(np.abs(given - ours).max(initial=0) / np.abs(given).max(initial=1))

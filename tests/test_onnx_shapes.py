@@ -254,6 +254,19 @@ def test_a_function_of_the_model_is_not_taken_for_the_operator_of_its_name():
         from_onnx(model)
 
 
+@pytest.mark.parametrize("missing", ["scale", "offset"])
+def test_a_scaler_that_is_not_whole_is_refused(missing):
+    """ONNX Runtime refuses it too."""
+    both = {"scale": [2.0], "offset": [1.0]}
+    del both[missing]
+    model = model_of(
+        [node("Scaler", "x", "s", domain="ai.onnx.ml", **both), node("Gemm", "s w b", "y")]
+    )
+    model.opset_import.add(domain="ai.onnx.ml", version=1)
+    with pytest.raises(ValueError, match=rf"\(Scaler\) has {int(missing != 'offset')} offsets"):
+        from_onnx(model)
+
+
 def test_dropout_in_training_is_refused():
     model = model_of(
         [LAYER, node("Dropout", "z half training", "y")], half=np.float32(0.5), training=True

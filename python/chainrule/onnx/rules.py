@@ -177,10 +177,7 @@ def _batch_norm(operands: Sequence[Any], attributes: Attributes) -> Rows:
 def _scaler(operands: Sequence[Any], attributes: Attributes) -> Rows:
     """(x - offset) · scale, of the domain ai.onnx.ml."""
     x = _rows(operands[0])
-    scale, offset = (
-        np.asarray(attributes.get(name, [default]), np.float64)
-        for name, default in (("scale", 1.0), ("offset", 0.0))
-    )
+    scale, offset = (np.asarray(attributes.get(k, []), np.float64) for k in ("scale", "offset"))
     if x.kind not in ("float32", "float64", "int32", "int64"):
         raise ValueError(f"is not understood of {x.kind}")
     if len(x.row) != 1 or not {scale.size, offset.size} <= {1, x.width}:
@@ -193,7 +190,9 @@ def _same(operands: Sequence[Any], attributes: Attributes) -> Rows:
 
 
 def _dropout(operands: Sequence[Any], attributes: Attributes) -> Rows:
-    training = operands[2] if len(operands) > 2 else None
+    ratio, training = (*operands[1:], None, None)[:2]
+    if ratio is not None and (not isinstance(ratio, np.ndarray) or ratio.ndim > 0):
+        raise ValueError("does not have a number as its ratio")
     if training is not None and (not isinstance(training, np.ndarray) or training.any()):
         raise ValueError("drops elements: export the model in evaluation mode")
     return _rows(operands[0])

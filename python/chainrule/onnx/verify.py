@@ -90,12 +90,14 @@ class _Calls:
     def runtime(self, rows: Array) -> Mapping[str, Array]:
         """Return the output alone, in the types of the model."""
         ort = import_module("onnxruntime")
-
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         session = ort.InferenceSession(
-            self.graph.model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            self._needed().SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # which prints
         )
         element = self.graph.input.type.tensor_type.elem_type
         dtype = self.graph.onnx.helper.tensor_dtype_to_np_dtype(element)
@@ -105,6 +107,21 @@ class _Calls:
             return {self.output: session.run([self.output], feeds)[0]}
 
         return self._batched(rows, call, [self.output])
+
+    def _needed(self) -> Any:
+        """Return the model without what the output does not depend on."""
+        helper, whole = self.graph.onnx.helper, self.graph.model
+        nodes = self.interpretation.nodes
+        taken = {name for node in nodes for name in node.input}
+        graph = helper.make_graph(
+            nodes,
+            "needed",
+            [self.graph.input],
+            [entry for entry in whole.graph.output if entry.name == self.output][:1],
+            [tensor for tensor in whole.graph.initializer if tensor.name in taken],
+        )
+        opsets = whole.opset_import
+        return helper.make_model(graph, opset_imports=opsets, ir_version=whole.ir_version)
 
     def _batched(
         self, rows: Array, call: Callable[[Array], dict[str, Array]], names: Iterable[str]
