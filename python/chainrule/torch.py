@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule import _core
 from chainrule.agreement import Original, verify
 from chainrule.extras import require
 from chainrule.stack import Stack
@@ -123,8 +124,15 @@ def from_torch(
     """
     torch = require("torch", "torch")
     if not isinstance(sequential, torch.nn.Sequential):
-        raise TypeError(
-            f"from_torch takes an nn.Sequential, got {type(sequential).__name__}: {OTHER_WAY}"
+        # torch.compile and DataParallel keep the model in these.
+        inner = [n for n in ("_orig_mod", "module") if hasattr(sequential, n)]
+        way = f"pass its attribute {inner[0]}" if inner else OTHER_WAY
+        name = type(sequential).__name__
+        raise TypeError(f"from_torch takes an nn.Sequential, got {name}: {way}")
+    if output_activation is not None and output_activation not in _core.ACTIVATIONS:
+        raise ValueError(
+            f"output_activation must be one of {', '.join(_core.ACTIVATIONS)}, "
+            f"got {output_activation!r}"
         )
     _check_hooks_of_all_modules(torch)
     precision = _precision(sequential, torch)
@@ -200,7 +208,7 @@ def _leaves(
     try:
         if any(sequential is outer for outer in around):
             raise ValueError("contains itself")
-        _check_calls(sequential, torch.nn.Sequential, torch)
+        _check_calls(sequential, torch.nn.Sequential)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     for name, module in sequential._modules.items():
@@ -210,7 +218,7 @@ def _leaves(
             yield f"{prefix}{name}", module
 
 
-def _check_calls(module: Any, kind: Any, torch: Any) -> None:
+def _check_calls(module: Any, kind: Any) -> None:
     """Raise ValueError unless a call of the module runs ``kind.forward`` and nothing else."""
     name = type(module).__name__
     for method in CALLED:
@@ -236,14 +244,16 @@ def _follow(stack: Stack | None, module: Any, precision: str, torch: Any) -> Sta
         _explain(module, kind, torch)
         whose = type(module).__module__
         raise ValueError(f"of {whose} is not one of torch.nn's {', '.join(known)}: {OTHER_WAY}")
-    _check_calls(module, type(module), torch)
+    _check_calls(module, type(module))
     if kind in TRANSPARENT:
         _check_arguments(module, TRANSPARENT[kind])
         return stack
     if kind == "Linear":
-        w = _array(module.weight, torch)
-        stack = Stack(w.shape[-1]) if stack is None else stack
-        return stack.linear(w, None if module.bias is None else _array(module.bias, torch))
+        w = _array(getattr(module, "weight", None), torch)
+        b = None if module.bias is None else _array(module.bias, torch)
+        if b is not None and b.size not in (1, len(w)):
+            raise ValueError(f"has a bias of shape {b.shape} for weights of shape {w.shape}")
+        return (stack or Stack(w.shape[-1])).linear(w, None if b is None else b.ravel())
     if kind == "BatchNorm1d":
         return _batch_norm(stack, module, torch)
     if stack is None:
@@ -270,7 +280,7 @@ def _explain(module: Any, kind: str, torch: Any) -> None:
 def _check_arguments(module: Any, arguments: dict[str, tuple[Any, ...]]) -> None:
     for argument, allowed in arguments.items():
         value = getattr(module, argument)
-        if value not in allowed:
+        if not isinstance(value, (int, float, str)) or value not in allowed:
             raise ValueError(f"{argument} must be {allowed[-1]!r}, got {value!r}")
 
 
@@ -290,22 +300,25 @@ def _batch_norm(stack: Stack | None, module: Any, torch: Any) -> Stack:
             "without running statistics its answers depend on the batch: train it with "
             "track_running_stats=True"
         )
-    mean, variance = _array(module.running_mean, torch), _array(module.running_var, torch)
-    stack = Stack(len(mean)) if stack is None else stack
-    if len(mean) != stack.width:
-        raise ValueError(f"has {len(mean)} features, but {stack.width} come in")
+    tensors = (module.running_mean, module.running_var, module.weight, module.bias)
+    mean, variance, gamma, beta = (None if t is None else _array(t, torch) for t in tensors)
+    assert mean is not None and variance is not None
+    stack = stack or Stack(len(mean))
+    shapes = [v.shape for v in (mean, variance, gamma, beta) if v is not None]
+    if any(shape != (stack.width,) for shape in shapes):
+        raise ValueError(f"holds tensors of shapes {shapes}, but {stack.width} features come in")
     with np.errstate(all="ignore"):  # the network refuses what is not finite
         scale = 1 / np.sqrt(variance + module.eps)
-        if module.weight is not None:
-            scale = scale * _array(module.weight, torch)
+        if gamma is not None:
+            scale = scale * gamma
         shift = -mean * scale
-    if module.bias is not None:
-        shift = _array(module.bias, torch) + shift
-    return stack.affine(scale, shift)
+    return stack.affine(scale, shift if beta is None else beta + shift)
 
 
 def _array(tensor: Any, torch: Any) -> NDArray[np.float64]:
     """Return a parameter or buffer in float64, which holds the numbers of every other type."""
+    if tensor is None:
+        raise ValueError("has no weight")
     if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
         raise ValueError(
             f"holds a {type(tensor).__name__}, expected a plain tensor: load the model without "

@@ -240,6 +240,14 @@ def test_a_softplus_of_ours_has_no_cut(dtype):
     np.testing.assert_allclose(answers, net.predict(x), rtol=2 * np.finfo(dtype).eps, atol=0)
 
 
+def test_a_softplus_that_is_its_argument_in_float32_is_so_in_the_comparison():
+    model = nn.Sequential(nn.Linear(1, 1), nn.Softplus(), nn.Linear(1, 1))
+    with torch.no_grad():
+        for parameter, value in zip(model.parameters(), [0, 20.01, 1e3, -20010], strict=True):
+            parameter.fill_(value)
+    from_torch(model)  # in float64, 20.01 and softplus(20.01) differ by 2e-9, a thousand times
+
+
 def with_attributes(module, **attributes):
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -262,7 +270,14 @@ REFUSED = {
     "a slope set later": (with_attributes(nn.LeakyReLU(), negative_slope=0.2), "got 0.2"),
     "no statistics": (nn.BatchNorm1d(3, track_running_stats=False), "track_running_stats=True"),
     "no variance": (with_attributes(nn.BatchNorm1d(3), running_var=None), "running statistics"),
-    "other features": (nn.BatchNorm1d(1), "has 1 features, but 3 come in"),
+    "other features": (nn.BatchNorm1d(1), "shapes [(1,)", "3 features come in"),
+    "one variance": (
+        with_attributes(nn.BatchNorm1d(3), running_var=torch.ones(1)),
+        "shapes [(3,), (1,)",
+    ),
+    "other biases": (with_attributes(nn.Linear(3, 3), bias=nn.Parameter(torch.ones(2))), "(2,)"),
+    "no weight": (with_attributes(nn.Linear(3, 3), weight=None), "has no weight"),
+    "slopes": (nn.LeakyReLU(torch.tensor([0.1, 0.2])), "negative_slope must be 0.01"),
     "a lazy layer": (nn.LazyLinear(3), "has no weights yet", "run the model on a batch"),
     "the meta device": (nn.Linear(3, 3, device="meta"), "meta device", "load its weights"),
     "complex weights": (nn.Linear(3, 3, dtype=torch.complex64), "complex64", "float32"),
@@ -302,6 +317,13 @@ def test_models_of_two_precisions_are_refused():
 def test_other_modules_are_answered_with_a_way():
     with pytest.raises(TypeError, match=says("got LSTM", "nn.Sequential", "from_onnx")):
         from_torch(nn.LSTM(4, 3))
+    with pytest.raises(TypeError, match=says("got DataParallel", "pass its attribute module")):
+        from_torch(nn.DataParallel(whole()))
+
+
+def test_an_activation_that_is_none_is_refused_by_name():
+    with refused("output_activation must be one of identity, sigmoid", "got 'sofmax'"):
+        from_torch(nn.Sequential(nn.Linear(4, 3)), output_activation="sofmax")
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
