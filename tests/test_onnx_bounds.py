@@ -261,6 +261,22 @@ def test_weights_that_only_look_alike_are_not_compared_as_truth_values():
     assert "node 'bad' (Mul) multiplies rows with each other" in message
 
 
+def test_patterns_of_the_input_itself_are_none():
+    """The input is the outputs of no layer."""
+    square = array(4, 4)
+    message = refusal(
+        model_of([node("MatMul", "x s", "z"), node("Mul", "z x", "y", name="bad")], s=square)
+    )
+    assert "node 'bad' (Mul) multiplies rows with each other" in message
+    nodes = [
+        node("MatMul", "x s", "z"),
+        node("Greater", "z guard", "c"),
+        node("Where", "c z x", "y", name="bad"),
+    ]
+    message = refusal(model_of(nodes, s=square, guard=np.float32(20)))
+    assert "node 'bad' (Where) chooses between rows" in message
+
+
 METADATA = {
     "no JSON": "{",
     "no object": "[]",

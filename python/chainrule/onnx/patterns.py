@@ -45,7 +45,9 @@ def product(first: Rows, second: Rows) -> Rows:
 
 
 def _times_own_function(z: Stack, factor: Stack) -> Stack | None:
-    if z.matrix is None or factor.matrix is not None or not _same(factor.layers[:-1], z.layers):
+    if z.matrix is None or factor.matrix is not None or not factor.layers:
+        return None
+    if not _same(factor.layers[:-1], z.layers):
         return None
     inner = factor.layers[-1]
     plain = factor.scale is None and factor.shift is None
@@ -97,6 +99,7 @@ def where(operands: Sequence[Any], attributes: Mapping[str, Any]) -> Rows:
         and x.alike(condition.x)
         and result.alike(x)
         and result.stack.closed
+        and result.stack.layers
         and _same(result.stack.layers[:-1], x.stack.layers)
         and _is_softplus(result.stack.layers[-1], x.stack)
     ):
