@@ -7,7 +7,7 @@ depends on it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from chainrule.onnx.rows import Rows
 from chainrule.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
 
 # Of which operators mean what the rules say. Before 7, broadcasting was an attribute.
 FIRST_OPSET = 7
@@ -36,48 +36,41 @@ class Refusal:
 Value = np.ndarray | Rows | Above | Refusal
 
 
-@dataclass
 class Graph:
-    """What a model computes, checked as far as every output depends on it."""
+    """What a model computes, checked as far as every output depends on it.
 
-    onnx: Any
-    model: Any
-    constants: dict[str, np.ndarray | Refusal] = field(default_factory=dict)
-    opsets: dict[str, int] = field(default_factory=dict)
+    Attributes
+    ----------
+    onnx : module
+    model : onnx.ModelProto
+    opsets : dict of str to int
+        By domain.
+    functions : set of (str, str)
+        Domains and names of the operators that the model defines itself.
+    constants : dict of str to (ndarray or Refusal)
+        By name, what the model's tensors hold.
+    input : onnx.ValueInfoProto
+    outputs : list of str
+    """
 
-    def __post_init__(self) -> None:
-        graph = self.model.graph
-        self.opsets = _opsets(self.onnx, self.model)
-        self.functions = {(f.domain, f.name) for f in self.model.functions}
-        for tensor in graph.initializer:
-            self._check_new(tensor.name, self.constants)
-            try:
-                self.constants[tensor.name] = array_of(self.onnx, tensor)
-            except ValueError as error:
-                self.constants[tensor.name] = Refusal(f"tensor {tensor.name!r} {error}")
-        for tensor in graph.sparse_initializer:
-            name = tensor.values.name
-            self._check_new(name, self.constants)
-            self.constants[name] = Refusal(f"tensor {name!r} is sparse")
-        inputs = [entry for entry in graph.input if entry.name not in self.constants]
+    def __init__(self, onnx: Any, model: Any) -> None:
+        self.onnx, self.model = onnx, model
+        self.opsets = _opsets(onnx, model)
+        self.functions = {(f.domain, f.name) for f in model.functions}
+        self.constants = _constants(onnx, model.graph)
+        inputs = [entry for entry in model.graph.input if entry.name not in self.constants]
         if len(inputs) != 1:
-            raise ValueError(
-                f"the model must have one input, got {[entry.name for entry in inputs]}"
-            )
+            names = [entry.name for entry in inputs]
+            raise ValueError(f"the model must have one input, got {names}")
         self.input = inputs[0]
         known = {self.input.name, *self.constants}
-        for node in graph.node:
+        for node in model.graph.node:
             for name in filter(None, node.output):
-                self._check_new(name, known)
+                _check_new(name, known)
                 known.add(name)
-        self.outputs = [entry.name for entry in graph.output]
+        self.outputs = [entry.name for entry in model.graph.output]
         if not self.outputs:
             raise ValueError("the model has no output")
-
-    @staticmethod
-    def _check_new(name: str, known: Iterable[str]) -> None:
-        if name in known:
-            raise ValueError(f"the model is damaged: two tensors of it have the name {name!r}")
 
     @property
     def n_elements(self) -> int:
@@ -96,19 +89,26 @@ class Graph:
         return found[::-1]
 
 
-@dataclass
 class Interpretation:
-    """What the tensors of a graph are, if its input is these rows."""
+    """What the tensors of a graph are, if its input is these rows.
 
-    graph: Graph
-    start: Rows
-    nodes: list[Any]
+    Attributes
+    ----------
+    graph : Graph
+    start : Rows
+        What the input is.
+    nodes : list of onnx.NodeProto
+        Those that were read, in order.
+    values : dict of str to Value
+        By name, what the tensors are.
+    """
 
-    def __post_init__(self) -> None:
-        self.values: dict[str, Value] = {**self.graph.constants, self.graph.input.name: self.start}
-        self._budget = Budget(self.graph.n_elements)
-        self._context = _context(self.graph)
-        for node in self.nodes:
+    def __init__(self, graph: Graph, start: Rows, nodes: list[Any]) -> None:
+        self.graph, self.start, self.nodes = graph, start, nodes
+        self.values: dict[str, Value] = {**graph.constants, graph.input.name: start}
+        self._budget = Budget(graph.n_elements)
+        self._context = _context(graph)
+        for node in nodes:
             try:
                 result = self._result(node)
             except ValueError as error:
@@ -162,12 +162,12 @@ class Interpretation:
             raise ValueError("has several outputs, of which no rule knows")
 
     def _of_rows(self, node: Any, operands: list[Any]) -> Value:
+        """Return what a rule makes of rows."""
         kind = node.op_type
         domain = "" if node.domain == "ai.onnx" else node.domain
         rule = rules.RULES.get((domain, kind))
-        softmax = (domain, kind) == ("", "Softmax")
         unchecked = domain == "com.microsoft" and (len(operands) != 1 or len(node.attribute) > 0)
-        if (rule is None and not softmax) or unchecked:
+        if rule is None or unchecked:
             raise ValueError("is not understood")
         for operand in operands:
             other = isinstance(operand, Rows) and operand.kind not in FLOATS
@@ -176,9 +176,8 @@ class Interpretation:
         self._charge(kind, operands)
         helper = self.graph.onnx.helper
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if softmax:
-            return rules.softmax(operands, attributes, self.graph.opsets[""])
-        assert rule is not None
+        if kind == "Softmax":
+            attributes.setdefault("axis", -1 if self.graph.opsets[""] >= 13 else 1)
         result: Value = rule(operands, attributes)
         return result
 
@@ -267,6 +266,26 @@ def _open_size(stack: Stack) -> int:
     if stack.matrix is not None:
         return stack.matrix.size
     return stack.layers[-1].w.size if stack.layers else 0
+
+
+def _constants(onnx: Any, graph: Any) -> dict[str, np.ndarray | Refusal]:
+    """Return the tensors of a graph by name, as arrays or as the reasons why they are none."""
+    found: dict[str, np.ndarray | Refusal] = {}
+    for tensor in graph.initializer:
+        _check_new(tensor.name, found)
+        try:
+            found[tensor.name] = array_of(onnx, tensor)
+        except ValueError as error:
+            found[tensor.name] = Refusal(f"tensor {tensor.name!r} {error}")
+    for sparse in graph.sparse_initializer:
+        _check_new(sparse.values.name, found)
+        found[sparse.values.name] = Refusal(f"tensor {sparse.values.name!r} is sparse")
+    return found
+
+
+def _check_new(name: str, known: Container[str]) -> None:
+    if name in known:
+        raise ValueError(f"the model is damaged: two tensors of it have the name {name!r}")
 
 
 def _opsets(onnx: Any, model: Any) -> dict[str, int]:

@@ -64,18 +64,12 @@ def _activation(kind: str) -> Rule:
     return rule
 
 
-def softmax_axis(attributes: Attributes, opset: int) -> int:
-    """Return the axis of a Softmax; before opset 13 it is the first of those of one softmax."""
-    return int(attributes.get("axis", -1 if opset >= 13 else 1))
-
-
-def softmax(operands: Sequence[Any], attributes: Attributes, opset: int) -> Rows:
+def _softmax(operands: Sequence[Any], attributes: Attributes) -> Rows:
     """Softmax over the elements of each row.
 
     Before opset 13 it went over all axes from `axis` on; over the last one both mean the same.
     """
-    x = _rows(operands[0])
-    axis = softmax_axis(attributes, opset)
+    x, axis = _rows(operands[0]), attributes["axis"]
     if not x.axis_of_row(axis):
         raise ValueError(f"has axis {axis}, which is not all of a row in the shape {x.shape}")
     return x.holding(x.stack.activation("softmax"))
@@ -223,6 +217,7 @@ def _reshape(operands: Sequence[Any], attributes: Attributes) -> Rows:
 RULES: dict[tuple[str, str], Rule] = {
     **{("", kind): _activation(kind) for kind in ACTIVATIONS},
     ("com.microsoft", "Gelu"): _activation("Gelu"),
+    ("", "Softmax"): _softmax,
     ("", "MatMul"): _matmul,
     ("", "Gemm"): _gemm,
     ("", "Add"): _add,

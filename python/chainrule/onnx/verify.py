@@ -65,7 +65,7 @@ class _Calls:
         self.nodes = [
             node
             for node in interpretation.nodes
-            if isinstance(values[node.output[0]], (Rows, Above))
+            if isinstance(values.get(node.output[0]), (Rows, Above))
         ]
 
     def reference(self, rows: Array) -> Mapping[str, Array]:
