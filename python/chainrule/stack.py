@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # The loss of a network that came without one, by its last activation.
 LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 
+# Weights that a scaling behind the last activation may take, if four times the others are fewer.
+DIAGONAL = 2**20
+
 
 class Layer(NamedTuple):
     """a = g(W x + b), with W of shape (n_out, n_in)."""
@@ -96,11 +99,16 @@ class Stack:
                 stack = stack.activation(name)
         return stack
 
-    def network(self, dtype: Any, loss: str | None = None) -> Network:
-        """Return the network; half_mse or what goes with the last activation is its loss."""
+    @property
+    def closed(self) -> bool:
+        """Whether an activation is the last thing."""
+        return self.matrix is self.scale is self.shift is None
+
+    def complete(self) -> Stack:
+        """Close the last layer; ValueError with the reason if the layers are no network's."""
         stack = self
-        if stack.matrix is None and (stack.scale is not None or stack.shift is not None):
-            stack = stack._diagonal()  # a scaling behind the last activation
+        if self.matrix is None and not self.closed:
+            stack = self._diagonal()  # a scaling behind the last activation
         if stack.matrix is not None:
             stack = stack.activation("identity")
         if not stack.layers:
@@ -108,6 +116,11 @@ class Stack:
         for position, layer in enumerate(stack.layers, start=1):
             if layer.activation not in _core.ACTIVATIONS:
                 raise ValueError(f"layer {position} has the activation {layer.activation}")
+        return stack
+
+    def network(self, dtype: Any, loss: str | None = None) -> Network:
+        """Return the network; half_mse or what goes with the last activation is its loss."""
+        stack = self.complete()
         activations = [layer.activation for layer in stack.layers]
         network = Network(
             [stack.layers[0].w.shape[1], *(len(layer.w) for layer in stack.layers)],
@@ -129,6 +142,13 @@ class Stack:
         return network
 
     def _diagonal(self) -> Stack:
+        n_weights = sum(layer.w.size for layer in self.layers)
+        if self.width**2 > max(DIAGONAL, 4 * n_weights):
+            raise ValueError(
+                f"a scaling of {self.width} outputs behind the last activation would be a layer "
+                f"of {self.width**2} weights, and all others have {n_weights}: leave the scaling "
+                "out of the model, and apply it to the network's outputs"
+            )
         scale = np.ones(self.width) if self.scale is None else self.scale
         return Stack(self.width, self.layers, np.diag(scale), None, self.shift)
 

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.onnx.rows import Rows
 from chainrule.stack import Layer, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 # Steps on the way to GELU: no network has them when it is complete.
 ERF = "Erf"
@@ -26,86 +30,114 @@ SOFTPLUS_GUARD = 20.0
 class Above:
     """Where x > threshold."""
 
-    x: Stack
+    x: Rows
     threshold: float
 
 
-def product(first: Stack, second: Stack) -> Stack:
+def product(first: Rows, second: Rows) -> Rows:
     """Return z · g(z) where that is an activation: SiLU, or a part of GELU."""
-    for z, factor in ((first, second), (second, first)):
-        if z.matrix is None or factor.matrix is not None or factor.layers[:-1] != z.layers:
-            continue
-        inner = factor.layers[-1]
-        plain = factor.scale is None and factor.shift is None
-        if inner.activation == "sigmoid" and plain and _is_multiple(z, inner, 1.0):
-            return z.activation("silu")
-        if inner.activation == ERF:
-            for part in (1.0, 0.5):  # of the argument x: z = part · x
-                if _is_multiple(z, inner, part * sqrt(2)):
-                    return _gelu(z.affine(1 / part), part, factor)
+    if first.alike(second):
+        for z, factor in ((first.stack, second.stack), (second.stack, first.stack)):
+            found = _times_own_function(z, factor)
+            if found is not None:
+                return first.holding(found)
     raise ValueError("multiplies rows with each other")
 
 
-def _gelu(x: Stack, part: float, factor: Stack) -> Stack:
+def _times_own_function(z: Stack, factor: Stack) -> Stack | None:
+    if z.matrix is None or factor.matrix is not None or not factor.layers:
+        return None
+    if not _same(factor.layers[:-1], z.layers):
+        return None
+    inner = factor.layers[-1]
+    plain = factor.scale is None and factor.shift is None
+    if inner.activation == "sigmoid" and plain and _is_multiple(z, inner, 1.0):
+        return z.activation("silu")
+    if inner.activation == ERF:
+        for part in (1.0, 0.5):  # of the argument x: z = part · x
+            if _is_multiple(z, inner, part * sqrt(2)):
+                return _gelu(z.affine(1 / part), part, factor)
+    return None
+
+
+def _gelu(x: Stack, part: float, factor: Stack) -> Stack | None:
     """Return part · x · factor, with factor = 1 + erf(x/√2) or half of it."""
     if factor.scale is None and _all(factor.shift, 1.0):
         return x.activation("gelu" if part == 0.5 else TWICE_GELU)
     if part == 1 and _all(factor.scale, 0.5) and _all(factor.shift, 0.5):
         return x.activation("gelu")
-    raise ValueError("multiplies rows with each other")
+    return None
 
 
 def halved(x: Stack) -> Stack:
     """Return x / 2, which may complete GELU."""
-    if x.matrix is x.scale is x.shift is None and x.layers:
+    if x.closed and x.layers:
         *before, last = x.layers
         if last.activation == TWICE_GELU:
             return replace(x, layers=(*before, last._replace(activation="gelu")))
     return x.affine(0.5)
 
 
-def greater(operands: list[Any], attributes: dict[str, Any]) -> Above:
+def greater(operands: Sequence[Any], attributes: Mapping[str, Any]) -> Above:
     """Compare rows with a number."""
     x, threshold = operands
-    if not isinstance(x, Stack) or not isinstance(threshold, np.ndarray) or threshold.size != 1:
+    if not isinstance(x, Rows) or not isinstance(threshold, np.ndarray) or threshold.size != 1:
         raise ValueError("does not compare rows with a number")
-    return Above(x, float(threshold.reshape(())))
+    x, number = x.with_constant(threshold)
+    return Above(x, float(number[0]))
 
 
-def where(operands: list[Any], attributes: dict[str, Any]) -> Stack:
+def where(operands: Sequence[Any], attributes: Mapping[str, Any]) -> Rows:
     """Return softplus(x), written as x where it is above the guard."""
-    condition, x, softplus = operands
+    condition, x, result = operands
     if (
         isinstance(condition, Above)
         and condition.threshold >= SOFTPLUS_GUARD
-        and isinstance(softplus, Stack)
-        and x is condition.x
-        and softplus.matrix is softplus.scale is softplus.shift is None
-        and softplus.layers[-1:]
-        and softplus.layers[-1].activation == "softplus"
-        and softplus.layers[-1].w is x.matrix
+        and isinstance(result, Rows)
+        and isinstance(x, Rows)
+        and x.stack is condition.x.stack
+        and x.alike(condition.x)
+        and result.alike(x)
+        and result.stack.closed
+        and result.stack.layers
+        and _same(result.stack.layers[:-1], x.stack.layers)
+        and _is_softplus(result.stack.layers[-1], x.stack)
     ):
-        return softplus
+        return result
     raise ValueError("chooses between rows")
 
 
-def concatenated(operands: list[Any], attributes: dict[str, Any]) -> Stack:
+def _is_softplus(layer: Layer, x: Stack) -> bool:
+    return layer.activation == "softplus" and layer.w is x.matrix and layer.b is x.shift
+
+
+def concatenated(operands: Sequence[Any], attributes: Mapping[str, Any]) -> Rows:
     """[1 - σ(z), σ(z)] as softmax([0, z])."""
-    if len(operands) == 2 and attributes.get("axis") in (1, -1):
-        rest, p = operands
-        if isinstance(rest, Stack) and isinstance(p, Stack) and p.width == 1 and p.layers:
-            last = p.layers[-1]
-            if (
-                rest.layers == p.layers
-                and p.matrix is p.scale is p.shift is rest.matrix is None
-                and last.activation == "sigmoid"
-                and _all(rest.scale, -1.0)
-                and _all(rest.shift, 1.0)
-            ):
-                w = np.vstack([np.zeros_like(last.w), last.w])
-                b = None if last.b is None else np.append(0.0, last.b)
-                return Stack(2, (*p.layers[:-1], Layer(w, b, "softmax")))
+    rest, p = operands if len(operands) == 2 else (None, None)
+    if (
+        isinstance(rest, Rows)
+        and isinstance(p, Rows)
+        and rest.alike(p)
+        and p.row == (1,)
+        and p.axis_of_row(attributes["axis"])
+        and p.stack.closed
+        and p.stack.layers
+        and _same(rest.stack.layers, p.stack.layers)
+        and rest.stack.matrix is None
+        and _all(rest.stack.scale, -1.0)
+        and _all(rest.stack.shift, 1.0)
+    ):
+        last = p.stack.layers[-1]
+        if last.activation == "sigmoid":
+            w = np.vstack([np.zeros_like(last.w), last.w])
+            b = None if last.b is None else np.append(0.0, last.b)
+            return p.multiplied(Stack(2, (*p.stack.layers[:-1], Layer(w, b, "softmax"))))
     raise ValueError("joins rows")
+
+
+def _same(first: tuple[Layer, ...], second: tuple[Layer, ...]) -> bool:
+    """Tell whether two stacks have the very same layers; equal weights alone do not count."""
+    return len(first) == len(second) and all(a is b for a, b in zip(first, second, strict=True))
 
 
 def _all(values: np.ndarray | None, number: float) -> bool:
@@ -113,11 +145,11 @@ def _all(values: np.ndarray | None, number: float) -> bool:
 
 
 def _is_multiple(z: Stack, inner: Layer, factor: float) -> bool:
-    """Tell whether z is the argument of `inner` times `factor`, within float32's rounding."""
+    """Tell whether z is the argument of `inner` times `factor`, within float64's rounding."""
     assert z.matrix is not None
-    pairs = [(z.matrix, inner.w)]
     if (z.shift is None) != (inner.b is None):
         return False
+    pairs = [(z.matrix, inner.w)]
     if z.shift is not None and inner.b is not None:
         pairs.append((z.shift, inner.b))
-    return all(np.allclose(left, right * factor, rtol=1e-6, atol=0) for left, right in pairs)
+    return all(np.allclose(left, right * factor, rtol=1e-12, atol=0) for left, right in pairs)
