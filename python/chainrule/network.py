@@ -16,6 +16,7 @@ from chainrule import metrics as _metrics
 from chainrule.gradients import Gradients
 from chainrule.inputs.arrays import real_array
 from chainrule.inputs.targets import warn_of
+from chainrule.inputs.weights import layers_of
 from chainrule.optimizers import choose, rate_at
 from chainrule.predictor import Predictor
 from chainrule.training import fit as _fit
@@ -54,6 +55,10 @@ AUTO = {
     "softplus": "he_uniform",
     "selu": "lecun_normal",
 }
+
+
+# The loss of a network of given weights that comes without one, by its last activation.
+LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 
 
 class Network(_core.Network):
@@ -161,6 +166,76 @@ class Network(_core.Network):
             schemes = _schemes(init, activations)
             super().__init__(*core)
             _core.initialize(self, schemes, seed)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        pairs: Iterable[tuple[ArrayLike, ArrayLike | None]],
+        activations: str | Sequence[str],
+        loss: str | None = None,
+        *,
+        rows: str | None = None,
+        dtype: DTypeLike | None = None,
+        seed: int | None = None,
+    ) -> Self:
+        """Return a network with copies of weights and biases that came from elsewhere.
+
+        Parameters
+        ----------
+        pairs : iterable of (W, b)
+            Per layer the weights, a matrix, and the biases, a vector; None for a layer without.
+        activations : str or sequence of str
+            As for ``Network``.
+        loss : str, optional
+            By default cross_entropy after softmax, binary_cross_entropy after sigmoid, else
+            half_mse.
+        rows : {"outputs", "inputs"}, optional
+            What a row of every W belongs to: "outputs" for W of shape (n_out, n_in), as PyTorch
+            has it, "inputs" for (n_in, n_out), as Keras, Flax and scikit-learn have it. By
+            default what the widths decide; a ValueError where both fit.
+        dtype : {"float32", "float64"}, optional
+            By default float64 if any of the arrays is, else float32.
+        seed : int, optional
+            As for ``Network``: of later training.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an array is not what it must be, widths do not follow one another, or numbers are
+            not finite in `dtype`.
+
+        Examples
+        --------
+        >>> net = Network.from_arrays(
+        ...     [(np.ones((3, 2)), np.zeros(3)), (np.ones((1, 3)), None)], ["tanh", "identity"]
+        ... )
+        >>> net.sizes
+        (2, 3, 1)
+        """
+        layers = layers_of(pairs, rows)
+        if isinstance(activations, str):
+            activations = (activations,) * len(layers)
+        activations = _tuple("activations", activations)
+        if dtype is None:
+            wide = any(part is not None and part.dtype == np.float64 for p in layers for part in p)
+            dtype = "float64" if wide else "float32"
+        network = cls(
+            [layers[0][0].shape[1], *(len(w) for w, _ in layers)],
+            activations,
+            loss or LOSSES.get(activations[-1] if activations else "", "half_mse"),
+            dtype=dtype,
+            init="zeros",
+            bias=any(b is not None for _, b in layers),
+            seed=seed,
+        )
+        with np.errstate(all="ignore"):  # refused below
+            for place, (w, _) in zip(network.weights, layers, strict=True):
+                place[...] = w
+            for place, (_, b) in zip(network.biases, layers, strict=False):
+                place[...] = 0.0 if b is None else b
+        if bad := _core.nonfinite_layer(network):
+            raise ValueError(f"layer {bad} has parameters that are not finite as {network.dtype}")
+        return network
 
     # That ``train_step`` has left units out of.
     _dropout_samples = 0
@@ -589,9 +664,14 @@ class Network(_core.Network):
         ValueError, TypeError
             If they have another shape, are not finite, or a scale is 0.
         """
-        from chainrule.stack import with_input_scaling
+        from chainrule.stack import behind_scaling
 
-        return with_input_scaling(self, mean, scale)
+        arrays = behind_scaling(self, mean, scale).arrays()
+        network = Network.from_arrays(
+            *arrays, self.loss, rows="outputs", dtype=self.dtype, seed=self.seed
+        )
+        _core.set_counters(network, self.seed, self.epoch)
+        return network
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the network to a safetensors file, replacing it in one step if it exists.

@@ -8,21 +8,17 @@ weights that nothing is folded into keep their bits.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from chainrule import _core
 from chainrule.inputs.arrays import real_array
-from chainrule.network import Network
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Vector = NDArray[np.float64]
-
-# The loss of a network that came without one, by its last activation.
-LOSSES = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
 
 # Weights that a scaling behind the last activation may take, if four times the others are fewer.
 DIAGONAL = 2**20
@@ -89,7 +85,7 @@ class Stack:
             raise ValueError(f"{name} does not follow a layer of weights")
         return Stack(self.width, (*self.layers, Layer(self.matrix, self.shift, name)))
 
-    def follow(self, network: Network) -> Stack:
+    def follow(self, network: _core.Network) -> Stack:
         """Follow with all layers of a network; an identity at its end is left open."""
         stack = self
         biases = network.biases or (None,) * len(network.weights)
@@ -118,28 +114,10 @@ class Stack:
                 raise ValueError(f"layer {position} has the activation {layer.activation}")
         return stack
 
-    def network(self, dtype: Any, loss: str | None = None) -> Network:
-        """Return the network; half_mse or what goes with the last activation is its loss."""
-        stack = self.complete()
-        activations = [layer.activation for layer in stack.layers]
-        network = Network(
-            [stack.layers[0].w.shape[1], *(len(layer.w) for layer in stack.layers)],
-            activations,
-            loss or LOSSES.get(activations[-1], "half_mse"),
-            dtype=dtype,
-            init="zeros",
-            bias=any(layer.b is not None for layer in stack.layers),
-            seed=0,
-        )
-        with np.errstate(over="ignore"):  # refused below
-            for w, layer in zip(network.weights, stack.layers, strict=True):
-                w[...] = layer.w
-            for b, layer in zip(network.biases, stack.layers, strict=False):
-                b[...] = 0.0 if layer.b is None else layer.b
-        bad = _core.nonfinite_layer(network)
-        if bad:
-            raise ValueError(f"layer {bad} has parameters that are not finite as {network.dtype}")
-        return network
+    def arrays(self) -> tuple[list[tuple[NDArray[np.float64], Vector | None]], list[str]]:
+        """Return W and b of each layer, and the activations, for ``Network.from_arrays``."""
+        layers = self.complete().layers
+        return [(layer.w, layer.b) for layer in layers], [layer.activation for layer in layers]
 
     def _diagonal(self) -> Stack:
         n_weights = sum(layer.w.size for layer in self.layers)
@@ -153,8 +131,8 @@ class Stack:
         return Stack(self.width, self.layers, np.diag(scale), None, self.shift)
 
 
-def with_input_scaling(network: Network, mean: ArrayLike, scale: ArrayLike) -> Network:
-    """See ``Network.with_input_scaling``."""
+def behind_scaling(network: _core.Network, mean: ArrayLike, scale: ArrayLike) -> Stack:
+    """Return (x - mean)/scale followed by the network; see ``Network.with_input_scaling``."""
     width = network.sizes[0]
     checked = []
     for name, value in (("mean", mean), ("scale", scale)):
@@ -166,11 +144,4 @@ def with_input_scaling(network: Network, mean: ArrayLike, scale: ArrayLike) -> N
         checked.append(array)
     if not checked[1].all():
         raise ValueError("scale must not be 0")
-    stack = Stack(width).affine(1 / checked[1], -checked[0] / checked[1])
-    return as_it_came(stack.follow(network).network(network.dtype, network.loss), network)
-
-
-def as_it_came(network: Network, source: Network) -> Network:
-    """Return `network` with the seed and the count of epochs of the one that it was made from."""
-    _core.set_counters(network, source.seed, source.epoch)
-    return network
+    return Stack(width).affine(1 / checked[1], -checked[0] / checked[1]).follow(network)

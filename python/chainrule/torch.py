@@ -20,6 +20,7 @@ import numpy as np
 from chainrule import _core
 from chainrule.agreement import Original, verify
 from chainrule.extras import require
+from chainrule.network import Network
 from chainrule.stack import Stack
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import DTypeLike, NDArray
 
-    from chainrule.network import Network
 
 logger = logging.getLogger("chainrule")
 
@@ -152,7 +152,9 @@ def from_torch(
     if stack is None:
         raise ValueError("the model has no Linear")
     result = stack if output_activation is None else stack.activation(output_activation)
-    network = result.network(precision if dtype is None else dtype, loss)
+    network = Network.from_arrays(
+        *result.arrays(), loss, rows="outputs", dtype=precision if dtype is None else dtype, seed=0
+    )
 
     def run(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
         return _outputs(sequential, titles, rows, torch)

@@ -240,49 +240,17 @@ def explain(
     if len(x) != 1:
         raise ValueError(f"explain takes one sample, got {len(x)} rows")
 
-    rows = _core.trace(network, x, y)
-    a, z, g_prime, delta = ([array[0] for array in layers] for layers in rows)
-    targets = targets_of(y, rows[0][-1])[0]
-
-    def error_of(layer: int, j: int) -> NeuronError:
-        terms = target = None
-        dC_da, da_dz = None, g_prime[layer - 1][j]
-        if layer < last:
-            terms = np.stack([weights[layer][:, j], delta[layer]], axis=1)
-            dC_da = through(weights[layer][:, j], delta[layer])[()]
-        else:
-            target = targets[j]
-            dC_da = LOSSES[network.loss][1](a[layer], targets)
-            if network.activations[-1] == "softmax":
-                unit = (np.arange(len(targets)) == j).astype(targets.dtype)
-                da_dz = a[layer] * (unit - a[layer][j])
-                terms = np.stack([dC_da, da_dz], axis=1)
-            else:
-                dC_da = dC_da[j]
-        return NeuronError(
-            layer=layer,
-            neuron=j,
-            z=z[layer - 1][j],
-            a=a[layer][j],
-            y=target,
-            dC_da=dC_da,
-            da_dz=da_dz,
-            delta=delta[layer - 1][j],
-            terms=terms,
-            activation=network.activations[layer - 1],
-            loss=network.loss,
-        )
-
-    error = error_of(layer, j)
+    one = _Sample(network, x, y)
+    error = one.error(layer, j)
     errors: list[NeuronError] = []
     behind = [error]
     for later in range(layer + 1, min(layer + depth, last) + 1):
-        neurons = sorted({q for one in behind for q in one.shown()})
-        behind = [error_of(later, q) for q in neurons]
+        neurons = sorted({q for each in behind for q in each.shown()})
+        behind = [one.error(later, q) for q in neurons]
         errors += behind
 
     zero = error.delta.dtype.type(0)
-    a_k = zero + 1 if k is None else a[layer - 1][k]
+    a_k = zero + 1 if k is None else one.a[layer - 1][k]
     return Explanation(
         **vars(error),
         from_=k,
@@ -292,6 +260,49 @@ def explain(
         gradient=error.delta * a_k if error.delta and a_k else zero,
         errors=tuple(errors),
     )
+
+
+class _Sample:
+    """One sample's pass forward and back, from which the errors of its neurons are taken."""
+
+    def __init__(self, network: _core.Network, x: ArrayLike, y: NDArray[Any]) -> None:
+        self.network, self.weights = network, network.weights
+        rows = _core.trace(network, x, y)
+        self.a, self.z, self.g_prime, self.delta = (
+            [array[0] for array in layers] for layers in rows
+        )
+        self.targets = targets_of(y, rows[0][-1])[0]
+
+    def error(self, layer: int, j: int) -> NeuronError:
+        """Return the error of neuron j of a layer, and what it consists of."""
+        terms = target = None
+        dC_da, da_dz = None, self.g_prime[layer - 1][j]
+        a, delta = self.a[layer], self.delta
+        if layer < len(self.weights):
+            terms = np.stack([self.weights[layer][:, j], delta[layer]], axis=1)
+            dC_da = through(self.weights[layer][:, j], delta[layer])[()]
+        else:
+            target = self.targets[j]
+            dC_da = LOSSES[self.network.loss][1](a, self.targets)
+            if self.network.activations[-1] == "softmax":
+                unit = (np.arange(len(self.targets)) == j).astype(self.targets.dtype)
+                da_dz = a * (unit - a[j])
+                terms = np.stack([dC_da, da_dz], axis=1)
+            else:
+                dC_da = dC_da[j]
+        return NeuronError(
+            layer=layer,
+            neuron=j,
+            z=self.z[layer - 1][j],
+            a=a[j],
+            y=target,
+            dC_da=dC_da,
+            da_dz=da_dz,
+            delta=delta[layer - 1][j],
+            terms=terms,
+            activation=self.network.activations[layer - 1],
+            loss=self.network.loss,
+        )
 
 
 def _position(name: str, value: int, first: int, last: int | None) -> int:

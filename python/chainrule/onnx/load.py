@@ -10,6 +10,7 @@ import numpy as np
 
 from chainrule.agreement import verify
 from chainrule.extras import require
+from chainrule.network import Network
 from chainrule.onnx import files
 from chainrule.onnx.interpret import Graph, Interpretation, starts
 from chainrule.onnx.rows import Rows
@@ -18,7 +19,6 @@ from chainrule.onnx.verify import original
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-    from chainrule.network import Network
 
 logger = logging.getLogger("chainrule")
 
@@ -90,7 +90,9 @@ def from_onnx(
         rows = found.values[output]
         assert isinstance(rows, Rows)
         dtype = _dtype(found, output) if dtype is None else dtype
-        network = rows.stack.network(dtype, loss or _noted_loss(model))
+        network = Network.from_arrays(
+            *rows.stack.arrays(), loss or _noted_loss(model), rows="outputs", dtype=dtype, seed=0
+        )
     dropped = [name for name in graph.outputs if name != output]
     logger.info("took the output %s of the model, dropped %s", output, dropped or "none")
     verify(network, rows.stack, found.tensors(output), original(found, output))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from chainrule.sklearn import poisson
 from chainrule.sklearn.data import Batches, Task, predict, thread_limit
 from chainrule.sklearn.parameters import make_optimizer
 from chainrule.training.divergence import DivergenceError
+from chainrule.warning import warn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,8 +39,7 @@ def train(
 
     Takes and returns the optimiser, and the epochs in a row without improvement.
     """
-    x, y, weight = task.samples
-    n = len(y)
+    n, weight = len(task.samples.y), task.samples.weight
     batch_size = _batch_size(estimator.batch_size, n)
     # Of one batch the order does not matter, and rows need not be gathered.
     shuffle = bool(estimator.shuffle) and batch_size < n
@@ -58,24 +57,10 @@ def train(
         "optimizer": optimizer,
         "callbacks": [course, *estimator.callbacks],
     }
-    batches = Batches(network, task.samples, batch_size, shuffle)
     try:
-        if estimator.loss == "poisson":
-            poisson.fit(network, batches, **options)
-        else:
-            options |= {
-                "progress": estimator.progress,
-                "threads": estimator.threads or thread_limit(),
-                "dropout": estimator.dropout,
-                **task.regularization,
-            }
-            if issparse(x):
-                network.fit(batches, **options)
-            else:
-                options |= {"batch_size": batch_size, "shuffle": shuffle, "sample_weight": weight}
-                network.fit(x, y, **options)
+        _fit(estimator, network, task, batch_size, shuffle, options)
     except KeyboardInterrupt:
-        warnings.warn("Training interrupted by user.", stacklevel=5)
+        warn("Training interrupted by user.")
     except DivergenceError as error:
         if task.validation is None:
             raise ValueError(
@@ -83,22 +68,43 @@ def train(
                 f"values and need to be preprocessed: {error}"
             ) from error
         course.diverged()
-        warnings.warn(
-            f"{error}. Those of the best validation score are kept",
-            ConvergenceWarning,
-            stacklevel=5,
-        )
+        warn(f"{error}. Those of the best validation score are kept", ConvergenceWarning)
     else:
         if not incremental and course.epochs == estimator.max_iter and not course.converged:
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
             )
     if course.best is not None:
         network.set_parameters(course.best)
     return optimizer, course.waited
+
+
+def _fit(
+    estimator: Any,
+    network: Network,
+    task: Task,
+    batch_size: int,
+    shuffle: bool,
+    options: dict[str, Any],
+) -> None:
+    x, y, weight = task.samples
+    batches = Batches(network, task.samples, batch_size, shuffle)
+    if estimator.loss == "poisson":
+        poisson.fit(network, batches, **options)
+        return
+    options |= {
+        "progress": estimator.progress,
+        "threads": estimator.threads or thread_limit(),
+        "dropout": estimator.dropout,
+        **task.regularization,
+    }
+    if issparse(x):
+        network.fit(batches, **options)
+    else:
+        options |= {"batch_size": batch_size, "shuffle": shuffle, "sample_weight": weight}
+        network.fit(x, y, **options)
 
 
 class Course:
@@ -261,10 +267,7 @@ def _batch_size(value: Any, n: int) -> int:
     if value == "auto":
         return min(200, n)
     if value > n:
-        warnings.warn(
-            f"batch_size={value} is greater than the number of samples, {n}: it is clipped to that",
-            stacklevel=6,
-        )
+        warn(f"batch_size={value} is greater than the number of samples, {n}: {n} is used")
     return min(int(value), n)
 
 

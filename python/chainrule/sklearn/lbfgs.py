@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from chainrule.network import Network
 from chainrule.sklearn import poisson
 from chainrule.sklearn.data import Task, dense_parts
+from chainrule.warning import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,12 +56,11 @@ def train(estimator: Any, network: Network, task: Task) -> None:
             "values and need to be preprocessed."
         )
     if result.status:
-        warnings.warn(
+        warn(
             f"lbfgs failed to converge after {result.nit} iteration(s) and {result.nfev} function "
             f"calls: {result.message}. Increase max_iter or max_fun, or scale the data to mean 0 "
             "and standard deviation 1",
             ConvergenceWarning,
-            stacklevel=5,
         )
     objective(result.x)
     network.set_parameters(result.x)

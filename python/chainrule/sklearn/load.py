@@ -13,14 +13,14 @@ from sklearn.compose import TransformedTargetRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from chainrule import _core
 from chainrule.agreement import Original, verify
+from chainrule.network import Network
 from chainrule.sklearn.base import Perceptron
-from chainrule.stack import Stack, as_it_came
+from chainrule.stack import Stack
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
-
-    from chainrule.network import Network
 
     Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -112,7 +112,13 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
         stack = stack.affine(1 / scale, -shift / scale)
         logger.info("the targets' %r: folded into the last layer", target)
     given = perceptron.coefs_[0].dtype
-    network = stack.network(given if dtype is None else dtype, None if own is None else own.loss)
+    network = Network.from_arrays(
+        *stack.arrays(),
+        None if own is None else own.loss,
+        rows="outputs",
+        dtype=given if dtype is None else dtype,
+        seed=0,
+    )
     answer = "predict_proba" if is_classifier(perceptron) else "predict"
 
     def run(rows: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -130,7 +136,9 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
         "intercepts_, and apply what else it does yourself"
     )
     verify(network, stack, tensors | {answer: stack}, Original("the estimator", runs, mend))
-    return network if own is None else as_it_came(network, own)
+    if own is not None:
+        _core.set_counters(network, own.seed, own.epoch)
+    return network
 
 
 def _scaled(scalers: dict[str, Any], rows: NDArray[Any]) -> dict[str, NDArray[Any]]:

@@ -74,8 +74,7 @@ def prepare(
     optimizer.bind(network)
     epochs = count(epochs, "epochs", least=0)
     batch_size = None if batch_size is None else count(batch_size, "batch_size")
-    if threads is not None and count(threads, "threads") > _core.MAX_THREADS:
-        raise ValueError(f"threads must be at most {_core.MAX_THREADS}, got {threads}")
+    _check_threads(threads)
     called = Callbacks(callbacks)
     rule = _stopping_rule(early_stopping)
     metrics = _listed(metrics)
@@ -105,12 +104,14 @@ def prepare(
     run = Run(network, source, optimizer, epochs, measures, monitor, called, publish)
     if progress:
         run.listeners.append(Progress())
-    if checkpoint is not None:
-        _save_to(checkpoint, run, resume)
-    elif resume:
-        raise ValueError("resume=True needs checkpoint=, the path of the run to be continued")
+    _save_to(checkpoint, run, resume)
     publish(run.history)
     return run
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and count(threads, "threads") > _core.MAX_THREADS:
+        raise ValueError(f"threads must be at most {_core.MAX_THREADS}, got {threads}")
 
 
 def _check_stream(sample_weight: object, validation_split: float, unmeasured: bool) -> None:
@@ -122,8 +123,14 @@ def _check_stream(sample_weight: object, validation_split: float, unmeasured: bo
         raise ValueError("metrics of a stream need validation_data to be evaluated on")
 
 
-def _save_to(checkpoint: Checkpoint | str | os.PathLike[str], run: Run, resume: bool) -> None:
+def _save_to(
+    checkpoint: Checkpoint | str | os.PathLike[str] | None, run: Run, resume: bool
+) -> None:
     """Let `run` save, and take up the run that is in the file, if that is wanted."""
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume=True needs checkpoint=, the path of the run to be continued")
+        return
     from chainrule.training.resume import Saver, described_data, take_up
 
     if not isinstance(checkpoint, Checkpoint):
