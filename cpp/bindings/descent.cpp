@@ -140,7 +140,8 @@ void copy_gradient(const py::tuple& target, const py::sequence& source, const La
 }
 
 void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& biases,
-            OptimizerState& state, double learning_rate, Position* position, std::size_t samples) {
+            OptimizerState& state, double learning_rate, Position* position, std::size_t samples,
+            double cost, double weight) {
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     state.check_rate<T>(learning_rate);
     const Layout& layout = typed.network.layout;
@@ -156,6 +157,8 @@ void update(PyNetwork& handle, const py::sequence& weights, const py::sequence& 
   if (position == nullptr) return;
   ++position->steps;
   position->samples += samples;
+  position->cost += cost * weight;
+  position->weight += weight;
 }
 
 // Between chunks and steps of an epoch: lets readers pass and, about every 50 ms, looks for signals
@@ -307,9 +310,9 @@ void bind_descent(py::module_& module) {
   module.def(
       "update", &update, py::arg("network"), py::arg("weights"), py::arg("biases"),
       py::arg("optimizer"), py::arg("learning_rate"), py::arg("position") = py::none(),
-      py::arg("samples") = 0,
-      "One update from given gradients. Moves `position` on by a step of so many samples, all "
-      "without weight.");
+      py::arg("samples") = 0, py::arg("cost") = 0.0, py::arg("weight") = 0.0,
+      "One update from given gradients. Moves `position` on by a step of so many samples of a mean "
+      "cost, with the weight that they have together.");
   module.def("train_epoch", &train, py::arg("network"), py::arg("x"), py::arg("y"),
              py::arg("sample_weight"), py::arg("batch_size"), py::arg("shuffle"),
              py::arg("optimizer"), py::arg("learning_rates"), py::arg("threads") = py::none(),

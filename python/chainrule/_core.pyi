@@ -114,6 +114,8 @@ def update(
     learning_rate: float,
     position: Position | None = None,
     samples: int = 0,
+    cost: float = 0.0,
+    weight: float = 0.0,
 ) -> None: ...
 def train_epoch(
     network: Network,

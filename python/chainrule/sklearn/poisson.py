@@ -1,4 +1,4 @@
-"""loss="poisson": a loss of our own, by ``Network.vjp``.
+"""loss="poisson": a loss of our own.
 
 The mean is μ = exp(z), of a network whose output is z. The cost of a sample is half the Poisson
 deviance, summed over outputs, and its derivative is what makes it simple::
@@ -15,15 +15,20 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.gradients import Gradients
-from chainrule.training.divergence import DivergenceError
-from chainrule.training.history import History
+from chainrule.inputs.targets import Notice
+from chainrule.training.callbacks import Callbacks
+from chainrule.training.measures import Measures
+from chainrule.training.regularization import Regularization
+from chainrule.training.run import Run
+from chainrule.training.sources import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from chainrule.network import Network
+    from chainrule._core import Network
+    from chainrule.inputs.arrays import Batch
     from chainrule.optimizers import Optimizer
     from chainrule.sklearn.data import Batches
 
@@ -37,16 +42,34 @@ def gradients(
     network: Network, x: NDArray[Any], y: NDArray[Any], weight: NDArray[np.float64] | None
 ) -> Gradients:
     """Return the mean cost of a batch and its derivatives, as ``Network.gradients`` does."""
-    z, pullback = network.vjp(x)
+    z, tape = _core.record(network, x)
     y = y.reshape(z.shape).astype(np.float64)
     w = np.ones((len(y), 1)) if weight is None else weight[:, None]
     share = w / (w.cumsum()[-1] or 1.0)  # without weight the gradient is 0
-    with np.errstate(all="ignore"):  # an overflow ends training, below
+    with np.errstate(all="ignore"):  # an overflow ends training
         mu = mean(z).astype(np.float64)
         deviance = y * _core.elementary("log", np.where(y > 0, y, 1.0)) - y * z - y + mu
         cost = float((share * deviance).cumsum()[-1])
-        derived, _ = pullback((share * (mu - y)).astype(z.dtype))
-    return Gradients(cost, derived.weights, derived.biases)
+        weights, biases, _ = tape.pullback((share * (mu - y)).astype(z.dtype))
+    return Gradients(cost, weights, biases)
+
+
+class Deviances(Stream):
+    """Batches that are trained on by this loss, not the network's."""
+
+    def _step(
+        self, batch: Batch, state: _core.OptimizerState, rate: float, position: _core.Position
+    ) -> tuple[float, int]:
+        network, (x, y, w) = self.network, batch
+        derived = gradients(network, x, y, w)
+        cost = float(derived.cost or 0.0)
+        weight = float(len(y) if w is None else w.cumsum()[-1])
+        _core.update(
+            network, derived.weights, derived.biases, state, rate, position, len(x), cost, weight
+        )
+        if math.isfinite(cost):
+            return cost, 0
+        return cost, _core.nonfinite_layer(network) or len(network.weights)
 
 
 def fit(
@@ -55,29 +78,11 @@ def fit(
     *,
     epochs: int,
     optimizer: Optimizer,
-    callbacks: Iterable[Callable[[Network, History], bool | None]],
+    callbacks: Iterable[object],
 ) -> None:
-    """Train for some epochs, as ``Network.fit`` does."""
-    history = History()
-    for _ in range(epochs):
-        parameters, state = network.get_parameters(), optimizer.state_dict()
-        cost = total = 0.0
-        steps = 0
-        for x, y, weight in batches:
-            derived = gradients(network, x, y, weight)
-            network.apply(derived, optimizer)
-            amount = float(len(y) if weight is None else weight.cumsum()[-1])
-            cost += amount * float(derived.cost or 0.0)
-            total += amount
-            steps += 1
-        layer = _core.nonfinite_layer(network)
-        if layer or not math.isfinite(cost):
-            network.set_parameters(parameters)
-            optimizer.load_state_dict(network, state)
-            raise DivergenceError(network.epoch + 1, steps, layer or len(network.weights), history)
-        _core.set_counters(network, network.seed, network.epoch + 1)
-        history.epochs.append(network.epoch)
-        history.cost.append(cost / total)
-        optimizer.observe(cost / total)
-        if any([callback(network, history) for callback in callbacks]):
-            break
+    """Train as ``Network.fit`` does."""
+    plain = Regularization(0.0, ())
+    source = Deviances(network, batches, epochs, None, plain, None, Notice())
+    measures = Measures(network, None, None, ())
+    run = Run(network, source, optimizer, epochs, measures, None, Callbacks(callbacks))
+    _core.fit_alone(network, run.train)

@@ -97,10 +97,9 @@ def prepare(
             notice(check(network, *cast("Batch", validation), first_row=len(training[0])))
     notice(doubtful, "validation_data: ")
     measures = Measures(network, training, validation, metrics)
-    monitor = None
     if rule is not None:
         measures.check_name(rule.monitor, list(resolve(network, metrics)))
-        monitor = Monitor(rule, network, optimizer.bind(network))
+    monitor = None if rule is None else Monitor(rule, network, optimizer.bind(network))
     run = Run(network, source, optimizer, epochs, measures, monitor, called, publish)
     if progress:
         run.listeners.append(Progress())

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from chainrule.training.sources import Source
 
 
+def _keep_nothing(history: History) -> None:
+    pass
+
+
 class Listener:
     """What follows a run beside its callbacks. Every method may do nothing."""
 
@@ -83,7 +87,7 @@ class Run:
         measures: Measures,
         monitor: Monitor | None,
         callbacks: Callbacks,
-        publish: Callable[[History], None],
+        publish: Callable[[History], None] = _keep_nothing,
     ) -> None:
         self.network, self.source, self.optimizer = network, source, optimizer
         self.epochs, self.measures, self.monitor = epochs, measures, monitor

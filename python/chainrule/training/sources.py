@@ -91,18 +91,7 @@ class Source(ABC):
         rate = optimizer.rate_at(optimizer.step - 1) if position.steps else 0.0
         for (x, y, w), rate in zip(batches, rates, strict=False):
             if w is None or w.any():
-                cost, bad_layer = _core.step(
-                    network,
-                    x,
-                    y,
-                    w,
-                    state,
-                    rate,
-                    self.threads,
-                    position,
-                    *self.regularization.arguments(network, position.samples),
-                    warn=False,
-                )
+                cost, bad_layer = self._step((x, y, w), state, rate, position)
                 if bad_layer:
                     return Outcome(bad_layer, rate)
             else:
@@ -115,6 +104,15 @@ class Source(ABC):
             if poll is not None:
                 poll(position.steps)
         return Outcome(0, rate)
+
+    def _step(
+        self, batch: Batch, state: _core.OptimizerState, rate: float, position: _core.Position
+    ) -> tuple[float, int]:
+        """Return the cost of a batch before its update, and a layer that is not finite, or 0."""
+        regularization = self.regularization.arguments(self.network, position.samples)
+        return _core.step(
+            self.network, *batch, state, rate, self.threads, position, *regularization, warn=False
+        )
 
 
 class Arrays(Source):
