@@ -224,8 +224,8 @@ def test_correct_networks_of_float32_come_in_whatever_they_round():
 
 def test_probabilities_that_nearly_tie_come_in():
     # The rounding of such a row is that of one difference of large logits, of which other rows
-    # tell nothing. With one evaluation 3 of these are refused, in six orders without roundings 1.
-    for seed in [*range(50), 118, 183, 232]:
+    # tell nothing. With one evaluation in place of six, two of these are refused.
+    for seed in [*range(50), 183, 264]:
         model = Model(seed, (16, 8, 20), "relu")
         model.activations[-1] = "softmax"
         w, b = model.layers[-1]

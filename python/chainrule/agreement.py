@@ -7,8 +7,8 @@ therefore ends with ``verify``, and returns no network that answers otherwise th
 What an importer takes a tensor of the model for is a ``Stack``. ``verify`` evaluates the stacks in
 float64, and the model in float64 where it can be widened, else in float32. In exact arithmetic both
 are the same function: a difference is an error of the import, unless it is rounding. How much
-rounding there can be is measured on the stacks, with their sums in other orders. Last the network
-is compared with its own stack, and in float32 with what the model itself loses there.
+rounding there can be is measured on the stacks, by evaluations that round otherwise. Last the
+network is compared with its own stack, and in float32 with what the model itself loses there.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class _Values:
 
     Beside every value stands, for each row, the largest number on the way to it, 1 at least. With
     a seed, what enters and leaves a product or a sum is off by at most one rounding, and products
-    are summed in random order.
+    are summed in two parts, cut at random.
     """
 
     def __init__(self, rows: Array, dtype: str, seed: int | None = None) -> None:
@@ -232,8 +232,8 @@ class _Values:
     def _product(self, value: Array, w: Array) -> Array:
         if self._random is None:
             return np.asarray(value @ w.T)
-        order = self._random.permutation(len(w.T))
-        return self._off(self._off(value)[:, order] @ w[:, order].T)
+        value, cut = self._off(value), self._random.integers(len(w.T))
+        return self._off(value[:, cut:] @ w[:, cut:].T + value[:, :cut] @ w[:, :cut].T)
 
     def _off(self, value: Array) -> Array:
         if self._random is None:
