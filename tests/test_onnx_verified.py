@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import numpy as np
 import pytest
@@ -171,6 +172,23 @@ def test_a_batch_normalisation_of_an_older_opset_is_run_as_it_answers():
     stats = {"g": array(3), "s": array(3), "m": array(3), "v": np.abs(array(3)) + 1}
     net = from_onnx(model_of([node("MatMul", "x w", "z"), bn], opset=9, w=array(4, 3), **stats))
     assert net.activations == ("identity",)
+
+
+def test_the_guard_of_softplus_is_no_difference():
+    """Behind the guard a later layer makes 2e-6 of softplus(x) - x = 2e-9."""
+    nodes = [
+        node("MatMul", "x w", "z"),
+        node("Greater", "z guard", "above"),
+        node("Softplus", "z", "s"),
+        node("Where", "above z s", "a"),
+        node("MatMul", "a v", "y"),
+    ]
+    w, v = np.zeros((4, 2)), np.array([[1e3], [-1e3]])
+    w[0] = 20.01, 19.99
+    model = model_of(nodes, element=TensorProto.DOUBLE, w=w, v=v, guard=np.float64(20))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert from_onnx(model).activations == ("softplus", "identity")
 
 
 def test_integers_are_run_through_their_cast():

@@ -46,8 +46,8 @@ class Budget:
         """Count n elements more; ValueError, completing "node …", beyond the limit."""
         if n > self.left:
             raise ValueError(
-                f"would make arrays of {n} elements, beyond the {self.limit} that a model of this "
-                "size may take in all: compute its constants before the export"
+                f"would make arrays of {n} elements more, beyond the {self.limit} that a model of "
+                "this size may take in all: compute its constants before the export"
             )
         self.left -= n
 

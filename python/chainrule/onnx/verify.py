@@ -27,14 +27,25 @@ if TYPE_CHECKING:
 # Numbers in a tensor of one call, for models that fix the size of their batch.
 NUMBERS = 2**24
 
+# By so much softplus(x) may exceed x above a guard; see ``patterns.SOFTPLUS_GUARD``.
+GUARDED = 2.1e-9
+
+
+def _unguarded(above: Array, x: Array, softplus: Array) -> Array:
+    """Return softplus where its guard gives x, if they are as near as they have to be."""
+    far = np.abs(x - softplus) > GUARDED
+    return np.asarray(np.where(np.logical_and(above, far), x, softplus))
+
+
 # Operators that the reference implementation lacks, computes in float32 or with constants of
-# float32, or by a formula that overflows.
+# float32, by a formula that overflows, or with a step that is made for rounding.
 erf = np.vectorize(math.erf, otypes=[np.float64])
 EXACT: dict[str, Callable[..., Array]] = {
     "Erf": erf,
     "LeakyRelu": lambda x, alpha: np.where(x > 0, x, alpha * x),
     "Selu": lambda x, alpha, gamma: gamma * np.where(x > 0, x, alpha * np.expm1(x)),
     "Softplus": lambda x: np.logaddexp(0, x),
+    "Where": _unguarded,
     "Gelu": lambda x, approximate: x * (1 + erf(x * math.sqrt(0.5))) / 2,
 }
 # What leaves numbers as they are, in float64.
@@ -152,7 +163,7 @@ class _Calls:
             return lambda x, *_: x
         if kind in EXACT:
             attributes = {name: ours for name, (_, ours) in ATTRIBUTES.get(kind, {}).items()}
-            return lambda x: EXACT[kind](x, **attributes)
+            return lambda *operands: EXACT[kind](*operands, **attributes)
         opsets = self.graph.model.opset_import
         if kind == "BatchNormalization":  # the older implementations take the batch's statistics
             opsets = [self.graph.onnx.helper.make_opsetid("", 15)]
