@@ -13,6 +13,7 @@ import numpy as np
 
 from chainrule import _core
 from chainrule import metrics as _metrics
+from chainrule.activations import ACTIVATIONS
 from chainrule.gradients import Gradients
 from chainrule.inputs.arrays import real_array
 from chainrule.inputs.targets import warn_of
@@ -44,17 +45,6 @@ if TYPE_CHECKING:
     Pullback = Callable[[ArrayLike], tuple[Gradients, NDArray[Any]]]
 
 T = TypeVar("T")
-
-# What init="auto" draws; glorot_uniform for the activations that are not listed.
-AUTO = {
-    "relu": "he_uniform",
-    "leaky_relu": "he_uniform",
-    "elu": "he_uniform",
-    "silu": "he_uniform",
-    "gelu": "he_uniform",
-    "softplus": "he_uniform",
-    "selu": "lecun_normal",
-}
 
 
 # The loss of a network of given weights that comes without one, by its last activation.
@@ -758,7 +748,7 @@ def _schemes(init: str, activations: Iterable[str]) -> list[str]:
             f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
             f"got {init!r}"
         )
-    return [AUTO.get(a, "glorot_uniform") if init == "auto" else init for a in activations]
+    return [ACTIVATIONS[a].initializer if init == "auto" else init for a in activations]
 
 
 def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:

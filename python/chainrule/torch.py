@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
+from chainrule.activations import ACTIVATIONS
 from chainrule.agreement import Original, verify
 from chainrule.extras import require
 from chainrule.network import Network
@@ -31,27 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("chainrule")
 
-# The modules whose result is that of our activation of the name, in the order to look them up.
-ACTIVATIONS = {
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "ReLU": "relu",
-    "LeakyReLU": "leaky_relu",
-    "ELU": "elu",
-    "SELU": "selu",
-    "Softplus": "softplus",
-    "SiLU": "silu",
-    "GELU": "gelu",
-    "Softmax": "softmax",
-}
-# What their arguments must be.
-ARGUMENTS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "leaky_relu": {"negative_slope": (0.01,)},
-    "elu": {"alpha": (1.0,)},
-    "softplus": {"beta": (1.0,)},
-    "gelu": {"approximate": ("none",)},
-    "softmax": {"dim": (1, -1)},
-}
+# The activation of the name of its module.
+MODULES = {row.torch.name: name for name, row in ACTIVATIONS.items() if name != "identity"}
 # Modules that change no row when a model answers, and what their arguments must be.
 TRANSPARENT: dict[str, dict[str, tuple[Any, ...]]] = {
     "Identity": {},
@@ -184,8 +166,8 @@ def to_torch(network: Network) -> Any:
                 linear.bias.copy_(torch.from_numpy(network.biases[layer].copy()))
             modules.append(linear)
             if name != "identity":
-                kind = next(kind for kind, ours in ACTIVATIONS.items() if ours == name)
-                arguments = {k: values[-1] for k, values in ARGUMENTS.get(name, {}).items()}
+                kind, allowed = ACTIVATIONS[name].torch
+                arguments = {argument: values[-1] for argument, values in allowed.items()}
                 if name == "softplus":
                     arguments["threshold"] = GUARD
                 modules.append(getattr(torch.nn, kind)(**arguments))
@@ -241,7 +223,7 @@ def _check_calls(module: Any, kind: Any) -> None:
 
 def _follow(stack: Stack | None, module: Any, precision: str, torch: Any) -> Stack | None:
     kind = type(module).__name__
-    known = ("Linear", "BatchNorm1d", *ACTIVATIONS, *TRANSPARENT)
+    known = ("Linear", "BatchNorm1d", *MODULES, *TRANSPARENT)
     if kind not in known or type(module) is not getattr(torch.nn, kind):
         _explain(module, kind, torch)
         whose = type(module).__module__
@@ -260,8 +242,8 @@ def _follow(stack: Stack | None, module: Any, precision: str, torch: Any) -> Sta
         return _batch_norm(stack, module, torch)
     if stack is None:
         raise ValueError("does not follow a Linear")
-    name = ACTIVATIONS[kind]
-    _check_arguments(module, ARGUMENTS.get(name, {}))
+    name = MODULES[kind]
+    _check_arguments(module, ACTIVATIONS[name].torch.arguments)
     if name == "softplus":
         _check_guard(module.threshold, precision)
     return stack.activation(name)

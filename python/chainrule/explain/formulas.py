@@ -15,21 +15,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# g(z_j) and g'(z_j); the numbers come from the core.
-ACTIVATIONS = {
-    "identity": ("z_j", "1"),
-    "sigmoid": ("1/(1 + exp(-z_j))", "a_j (1 - a_j)"),
-    "tanh": ("tanh(z_j)", "1 - a_j²"),
-    "relu": ("max(0, z_j)", "1 if z_j > 0 else 0"),
-    "leaky_relu": ("z_j if z_j > 0 else 0.01 z_j", "1 if z_j > 0 else 0.01"),
-    "elu": ("z_j if z_j >= 0 else exp(z_j) - 1", "1 if z_j >= 0 else a_j + 1"),
-    "selu": ("λ z_j if z_j >= 0 else λα (exp(z_j) - 1)", "λ if z_j >= 0 else a_j + λα"),
-    "softplus": ("ln(1 + exp(z_j))", "σ(z_j)"),
-    "silu": ("z_j σ(z_j)", "σ(z_j) (1 + z_j (1 - σ(z_j)))"),
-    "gelu": ("z_j Φ(z_j)", "Φ(z_j) + z_j φ(z_j)"),
-    "softmax": ("exp(z_j) / Σ_i exp(z_i)", "a_j (1 - a_j)"),
-}
-
 # C of one sample with n_L outputs.
 COSTS = {
     "half_mse": "1/n_L Σ_j ½ (a_j - y_j)²",

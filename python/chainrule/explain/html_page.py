@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chainrule.explain.formulas import ACTIVATIONS, COSTS, FUSED, LOSSES
+from chainrule.activations import ACTIVATIONS
+from chainrule.explain.formulas import COSTS, FUSED, LOSSES
 from chainrule.explain.quantities import Quantities
 from chainrule.files.safetensors import replace_file
 
@@ -92,8 +93,8 @@ def to_html(
 def _formulas(trace: Quantities) -> dict[str, Any]:
     """Return the formulas of this network in print."""
     return {
-        "g": [ACTIVATIONS[name][0] for name in trace.activations],
-        "slope": [ACTIVATIONS[name][1] for name in trace.activations],
+        "g": [ACTIVATIONS[name].formula for name in trace.activations],
+        "slope": [ACTIVATIONS[name].slope for name in trace.activations],
         "cost": COSTS[trace.loss],
         "dCda": LOSSES[trace.loss][0],
         "fused": FUSED.get(trace.loss),

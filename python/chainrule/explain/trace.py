@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targets_of, through
+from chainrule.activations import ACTIVATIONS
+from chainrule.explain.formulas import COSTS, LOSSES, number, targets_of, through
 from chainrule.explain.lines import STYLE, mathematics
 from chainrule.explain.quantities import Quantities
 from chainrule.inputs.arrays import as_batch
@@ -141,7 +142,7 @@ class Trace(Quantities):
         for i, activation in enumerate(self.activations):
             layer, bias = i + 1, f" + b^{i + 1}" if self.biases else ""
             yield Quantity(
-                f"forward, layer {layer}: {activation}, g(z_j) = {ACTIVATIONS[activation][0]}"
+                f"forward, layer {layer}: {activation}, g(z_j) = {ACTIVATIONS[activation].formula}"
             )
             yield Quantity(f"W^{layer}", "", self.weights[i])
             if self.biases:
@@ -153,7 +154,7 @@ class Trace(Quantities):
         for i in reversed(range(len(self.z))):
             layer, activation = i + 1, self.activations[i]
             yield Quantity(
-                f"backward, layer {layer}: {activation}, g'(z_j) = {ACTIVATIONS[activation][1]}"
+                f"backward, layer {layer}: {activation}, g'(z_j) = {ACTIVATIONS[activation].slope}"
             )
             hidden = layer < len(self.z)
             formula = f"(W^{layer + 1})ᵀ δ^{layer + 1}" if hidden else LOSSES[self.loss][0]

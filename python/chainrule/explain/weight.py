@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.explain.formulas import ACTIVATIONS, FUSED, LOSSES, number, targets_of, through
+from chainrule.activations import ACTIVATIONS
+from chainrule.explain.formulas import FUSED, LOSSES, number, targets_of, through
 from chainrule.explain.lines import Line, as_html, as_text
 from chainrule.inputs.arrays import as_batch
 
@@ -98,7 +99,7 @@ class NeuronError:
             )
             yield Line("", "=", f"{number(self.dC_da)}, with y_j = {number(self.y)}")
         yield from self._rounded("a_j")
-        slope = ACTIVATIONS[self.activation][1]
+        slope = ACTIVATIONS[self.activation].slope
         yield Line("∂a_j/∂z_j", "=", f"{slope}, the slope of {self.activation}")
         yield Line("", "=", number(self.da_dz))
         yield Line("δ_j", "=", "∂C/∂z_j = ∂C/∂a_j · ∂a_j/∂z_j")

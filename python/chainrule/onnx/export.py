@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule._core import __version__
+from chainrule.activations import ACTIVATIONS
 from chainrule.extras import require
 
 if TYPE_CHECKING:
@@ -16,19 +17,6 @@ if TYPE_CHECKING:
 # Gelu came with opset 20; runtimes read that IR version since 2024.
 OPSET = 20
 IR_VERSION = 9
-
-# The operator of each activation, and its attributes. silu is two nodes; see _activation.
-OPERATORS: dict[str, tuple[str, dict[str, Any]]] = {
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
-    "relu": ("Relu", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.01}),
-    "elu": ("Elu", {"alpha": 1.0}),
-    "selu": ("Selu", {}),
-    "softplus": ("Softplus", {}),
-    "gelu": ("Gelu", {}),
-    "softmax": ("Softmax", {"axis": -1}),
-}
 
 
 def to_onnx(network: Network) -> Any:
@@ -95,13 +83,14 @@ def to_onnx(network: Network) -> Any:
 
 
 def _activation(helper: Any, activation: str, z: str, a: str, layer: int) -> list[Any]:
-    if activation == "identity":
-        return []
-    if activation == "silu":
-        sigmoid = f"sigmoid{layer}"
-        return [
-            helper.make_node("Sigmoid", [z], [sigmoid], name=f"sigmoid{layer}"),
-            helper.make_node("Mul", [z, sigmoid], [a], name=f"silu{layer}"),
-        ]
-    operator, attributes = OPERATORS[activation]
-    return [helper.make_node(operator, [z], [a], name=f"{activation}{layer}", **attributes)]
+    """Return the nodes from z to a, the first of several named after its operator."""
+    rows = ACTIVATIONS[activation].onnx
+    tensors, nodes = {"z": z}, []
+    for number, row in enumerate(rows, start=1):
+        last = number == len(rows)
+        name = f"{activation if last else row.operator.lower()}{layer}"
+        tensors[str(number)] = a if last else name
+        inputs = [tensors[one] for one in row.inputs]
+        output = [tensors[str(number)]]
+        nodes.append(helper.make_node(row.operator, inputs, output, name=name, **row.attributes))
+    return nodes

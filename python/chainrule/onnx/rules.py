@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.activations import ACTIVATIONS
 from chainrule.onnx import patterns
 from chainrule.onnx.constants import FLOATS
 from chainrule.onnx.rows import Rows
@@ -24,26 +25,14 @@ if TYPE_CHECKING:
     Attributes = Mapping[str, Any]
     Rule = Callable[[Sequence[Any], Attributes], Any]
 
-ACTIVATIONS = {
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Relu": "relu",
-    "LeakyRelu": "leaky_relu",
-    "Elu": "elu",
-    "Selu": "selu",
-    "Softplus": "softplus",
-    "Gelu": "gelu",
-    "Erf": patterns.ERF,
-}
-# Attributes that change an activation: their default in ONNX, and the value that ours has.
-ATTRIBUTES: dict[str, dict[str, tuple[Any, Any]]] = {
-    "LeakyRelu": {"alpha": (0.01, 0.01)},
-    "Elu": {"alpha": (1.0, 1.0)},
-    "Selu": {
-        "alpha": (1.6732632423543772, 1.6732632423543772),
-        "gamma": (1.0507009873554805, 1.0507009873554805),
-    },
-    "Gelu": {"approximate": (b"none", b"none")},
+# The activations of one operator, whose attributes have our values unless the node says otherwise.
+OPERATORS = {
+    row.onnx[0].operator: name
+    for name, row in ACTIVATIONS.items()
+    if len(row.onnx) == 1 and name != "softmax"
+} | {"Erf": patterns.ERF}
+ATTRIBUTES = {
+    row.onnx[0].operator: row.onnx[0].attributes for row in ACTIVATIONS.values() if row.onnx
 }
 # The types of TensorProto that a Cast may lead to.
 CASTS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
@@ -54,12 +43,13 @@ COPYING = ("MatMul", "Gemm", "Mul", "Div", "Sub", "BatchNormalization", "Scaler"
 def _activation(kind: str) -> Rule:
     def rule(operands: Sequence[Any], attributes: Attributes) -> Rows:
         x = _rows(operands[0])
-        for name, (default, ours) in ATTRIBUTES.get(kind, {}).items():
-            value = attributes.get(name, default)
+        for name, ours in ATTRIBUTES.get(kind, {}).items():
+            value = attributes.get(name, ours)
+            value = value.decode() if isinstance(value, bytes) else value
             # An attribute is a float32.
             if value != ours and not (isinstance(value, float) and np.float32(ours) == value):
                 raise ValueError(f"has {name} {value!r}, expected {ours!r}")
-        return x.holding(x.stack.activation(ACTIVATIONS[kind]))
+        return x.holding(x.stack.activation(OPERATORS[kind]))
 
     return rule
 
@@ -215,7 +205,7 @@ def _reshape(operands: Sequence[Any], attributes: Attributes) -> Rows:
 
 
 RULES: dict[tuple[str, str], Rule] = {
-    **{("", kind): _activation(kind) for kind in ACTIVATIONS},
+    **{("", kind): _activation(kind) for kind in OPERATORS},
     ("com.microsoft", "Gelu"): _activation("Gelu"),
     ("", "Softmax"): _softmax,
     ("", "MatMul"): _matmul,

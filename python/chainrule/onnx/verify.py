@@ -162,7 +162,7 @@ class _Calls:
         if kind in TRANSPARENT:
             return lambda x, *_: x
         if kind in EXACT:
-            attributes = {name: ours for name, (_, ours) in ATTRIBUTES.get(kind, {}).items()}
+            attributes = ATTRIBUTES.get(kind, {})
             return lambda *operands: EXACT[kind](*operands, **attributes)
         opsets = self.graph.model.opset_import
         if kind == "BatchNormalization":  # the older implementations take the batch's statistics

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chainrule.activations import ACTIVATIONS
 from chainrule.explain.trace import Trace, trace
 from chainrule.inputs.arrays import as_batch
 from chainrule.inputs.numbers import count
@@ -30,20 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule import _core
-
-# The largest slope max |g'| of each activation of a hidden layer.
-STEEPEST = {
-    "identity": 1.0,
-    "sigmoid": 0.25,
-    "tanh": 1.0,
-    "relu": 1.0,
-    "leaky_relu": 1.0,
-    "elu": 1.0,
-    "selu": 1.7580993408473766,  # λα, just below z = 0
-    "softplus": 1.0,
-    "silu": 1.0998393194498336,
-    "gelu": 1.1289041451202072,
-}
 
 # A slope is flat below this share of the steepest: next to nothing passes back through it.
 FLAT = 0.01
@@ -196,7 +183,9 @@ def _bins(values: NDArray[Any]) -> int:
 def _draw_slopes(ax: Axes, trace: Trace, names: Sequence[str]) -> None:
     """Draw what share of each hidden layer's slopes is flat, and of its neurons dead."""
     pairs = list(zip(trace.g_prime, trace.activations, strict=True))[:-1]
-    flat = [np.atleast_2d(np.abs(slopes) < FLAT * STEEPEST[name]) for slopes, name in pairs]
+    flat = [
+        np.atleast_2d(np.abs(slopes) < FLAT * ACTIVATIONS[name].steepest) for slopes, name in pairs
+    ]
     dead = [layer.all(axis=0) for layer in flat]
     ax.set(title="Flat slopes and dead neurons of hidden layers", ylabel="share", ylim=(0, 1.1))
     ax.set_yticks(np.linspace(0, 1, 6))
