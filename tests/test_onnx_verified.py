@@ -89,7 +89,7 @@ def test_an_error_behind_the_last_activation_is_named_by_the_output(monkeypatch)
 
 
 def test_an_activation_that_is_taken_for_another_is_refused(monkeypatch):
-    monkeypatch.setitem(rules.ACTIVATIONS, "Tanh", "sigmoid")
+    monkeypatch.setitem(rules.OPERATORS, "Tanh", "sigmoid")
     with pytest.raises(ValueError, match="hidden and the network differ"):
         from_onnx(model_of(TWO_LAYERS, **WEIGHTS))
 
@@ -127,7 +127,7 @@ def test_onnx_runtime_stands_in_for_the_reference(monkeypatch, caplog):
     caplog.set_level(logging.INFO, "chainrule")
     from_onnx(model_of(TWO_LAYERS, **WEIGHTS))
     assert "verified in float32" in caplog.text
-    monkeypatch.setitem(rules.ACTIVATIONS, "Tanh", "sigmoid")
+    monkeypatch.setitem(rules.OPERATORS, "Tanh", "sigmoid")
     with pytest.raises(ValueError, match="y and the network differ"):
         from_onnx(model_of(TWO_LAYERS, **WEIGHTS))
 

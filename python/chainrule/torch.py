@@ -25,7 +25,7 @@ from chainrule.network import Network
 from chainrule.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import DTypeLike, NDArray
 
@@ -261,7 +261,7 @@ def _explain(module: Any, kind: str, torch: Any) -> None:
         raise ValueError("has no weights yet: run the model on a batch before it is imported")
 
 
-def _check_arguments(module: Any, arguments: dict[str, tuple[Any, ...]]) -> None:
+def _check_arguments(module: Any, arguments: Mapping[str, tuple[Any, ...]]) -> None:
     for argument, allowed in arguments.items():
         value = getattr(module, argument)
         if not isinstance(value, (int, float, str)) or value not in allowed:
