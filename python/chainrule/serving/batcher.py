@@ -1,14 +1,4 @@
-"""Answer many requests with one call, without changing an answer.
-
-A row's result does not depend on the batch it is in, so requests of different clients may share
-one call of ``predict``: each gets the bits that it would have got alone.
-
->>> import chainrule as cr
->>> from chainrule.serving import Batcher
->>> batcher = Batcher(cr.Network([4, 8, 3], seed=0).freeze())
->>> batcher.predict([0.1, 0.2, 0.3, 0.4]).shape  # from any thread; ``await batcher(x)`` in asyncio
-(3,)
-"""
+"""The Batcher: checks of requests, and how threads share calls."""
 
 from __future__ import annotations
 
@@ -17,8 +7,6 @@ import math
 import os
 import threading
 import weakref
-from collections import deque
-from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +14,11 @@ import numpy as np
 
 from chainrule.arrays import real_array
 from chainrule.checks import count
+from chainrule.serving.loops import LoopQueue
+from chainrule.serving.queue import Queue, QueueFullError, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
     from typing_extensions import Self
@@ -39,72 +29,6 @@ if TYPE_CHECKING:
 # Multiply-adds of a batch, about a millisecond, that an event loop does itself. Handing less to a
 # thread takes longer: that thread would wait for the interpreter's lock while the loop runs.
 INLINE_WORK = 3e7
-
-
-class QueueFullError(RuntimeError):
-    """More rows wait for an answer than ``max_queue``: try again later, or shed load."""
-
-
-class _Request:
-    """Rows that wait for their answer."""
-
-    __slots__ = ("error", "future", "is_vector", "leads", "result", "woken", "x")
-
-    def __init__(self, x: NDArray[Any], is_vector: bool) -> None:
-        self.x = x
-        self.is_vector = is_vector
-        self.result: NDArray[Any] | None = None
-        self.error: BaseException | None = None
-        self.leads = False
-        self.woken: threading.Lock | None = None  # of a thread that waits
-        self.future: asyncio.Future[NDArray[Any]] | None = None  # of a coroutine that waits
-
-    @property
-    def done(self) -> bool:
-        return self.result is not None or self.error is not None
-
-    def answer(self) -> NDArray[Any]:
-        if self.error is not None:
-            raise self.error
-        assert self.result is not None
-        return self.result
-
-
-class _Queue:
-    """Requests in order, and how many rows they have."""
-
-    def __init__(self) -> None:
-        self.requests: deque[_Request] = deque()
-        self.rows = 0
-
-    def put(self, request: _Request) -> None:
-        self.requests.append(request)
-        self.rows += len(request.x)
-
-    def put_back(self, requests: Iterable[_Request]) -> None:
-        """Put requests in front of the others."""
-        for request in requests:
-            self.requests.appendleft(request)
-            self.rows += len(request.x)
-
-    def remove(self, request: _Request) -> bool:
-        """Take a request out; False if it is no longer here."""
-        try:
-            self.requests.remove(request)
-        except ValueError:
-            return False
-        self.rows -= len(request.x)
-        return True
-
-    def take(self, max_rows: int) -> list[_Request]:
-        """Take the first request, and those after it as long as all have at most `max_rows`."""
-        batch: list[_Request] = []
-        rows = 0
-        while self.requests and (not batch or rows + len(self.requests[0].x) <= max_rows):
-            batch.append(self.requests.popleft())
-            rows += len(batch[-1].x)
-        self.rows -= rows
-        return batch
 
 
 class Batcher:
@@ -164,10 +88,10 @@ class Batcher:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._waiting = _Queue()
+        self._waiting = Queue()
         self._leading = False
         self._gathered = threading.Event()
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopQueue] = (
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, LoopQueue] = (
             weakref.WeakKeyDictionary()
         )
         self._rows = 0
@@ -241,7 +165,7 @@ class Batcher:
             self._admit(request)
             queue = self._loops.get(loop)
             if queue is None:
-                queue = self._loops[loop] = _LoopQueue(self)
+                queue = self._loops[loop] = LoopQueue(self)
         try:
             return await queue.put(request)
         finally:
@@ -288,7 +212,7 @@ class Batcher:
 
     # How threads share calls: the first one leads, the others follow
 
-    def _request(self, x: ArrayLike) -> _Request:
+    def _request(self, x: ArrayLike) -> Request:
         """Check x alone, in the thread that brought it, so that nobody else meets its errors."""
         array = real_array(x, "x")
         n_in = self._n_inputs
@@ -301,9 +225,9 @@ class Batcher:
         else:
             with np.errstate(all="ignore"):  # as predict: an overflow is infinite, and no warning
                 array = array.astype(self._dtype)
-        return _Request(array[None] if is_vector else array, is_vector)
+        return Request(array[None] if is_vector else array, is_vector)
 
-    def _admit(self, request: _Request) -> None:
+    def _admit(self, request: Request) -> None:
         """Count a request in; called with the lock."""
         if self._closed:
             raise RuntimeError("the batcher is closed")
@@ -318,14 +242,14 @@ class Batcher:
         self._counts["requests"] += 1
         self._counts["rows"] += rows
 
-    def _discharge(self, request: _Request) -> None:
+    def _discharge(self, request: Request) -> None:
         """Count a request out."""
         with self._lock:
             self._rows -= len(request.x)
             if not self._rows:
                 self._idle.notify_all()
 
-    def _follow(self, request: _Request, woken: threading.Lock, timeout: float | None) -> None:
+    def _follow(self, request: Request, woken: threading.Lock, timeout: float | None) -> None:
         """Wait for the answer, or for the lead."""
         if woken.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
             return
@@ -334,7 +258,7 @@ class Batcher:
                 raise TimeoutError(f"no batch had room for the request within {timeout} seconds")
         woken.acquire()  # its batch is under way, or it leads
 
-    def _lead(self, request: _Request) -> None:
+    def _lead(self, request: Request) -> None:
         """Gather a batch, answer it, and hand the lead on."""
         if self.max_wait and self._waiting.rows < self.max_batch and not self._closed:
             self._gathered.wait(self.max_wait)
@@ -362,7 +286,7 @@ class Batcher:
             assert first.woken is not None
             first.woken.release()
 
-    def _abandon(self, request: _Request) -> None:
+    def _abandon(self, request: Request) -> None:
         """Leave the queue after an exception, and pass on a lead that was not taken up."""
         with self._lock:
             if self._waiting.remove(request) and request.leads:
@@ -370,7 +294,7 @@ class Batcher:
             if not request.done:
                 request.error = RuntimeError("the request was abandoned")
 
-    def _answer(self, batch: Sequence[_Request]) -> None:
+    def _answer(self, batch: Sequence[Request]) -> None:
         """Give every request of a batch its result, or its error."""
         with self._lock:
             self._counts["batches"] += 1
@@ -389,75 +313,14 @@ class Batcher:
             # A copy: a view would keep the results of all the others alive.
             request.result = results[begin if request.is_vector else slice(begin, end)].copy()
 
-    def _answer_alone(self, request: _Request) -> None:
+    def _answer_alone(self, request: Request) -> None:
         try:
             request.result = self.predictor(request.x[0] if request.is_vector else request.x)
         except Exception as error:
             request.error = error
 
-    def _is_short(self, batch: Sequence[_Request]) -> bool:
+    def _is_short(self, batch: Sequence[Request]) -> bool:
         return self._multiplies * sum(len(r.x) for r in batch) <= INLINE_WORK
-
-
-class _LoopQueue:
-    """The requests of one event loop; its methods run in that loop only."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self.batcher = weakref.proxy(batcher)
-        self.waiting = _Queue()
-        self.timer: asyncio.Handle | None = None
-        self.busy = False
-
-    async def put(self, request: _Request) -> NDArray[Any]:
-        loop = asyncio.get_running_loop()
-        request.future = loop.create_future()
-        self.waiting.put(request)
-        if not self.busy:
-            if self.waiting.rows >= self.batcher.max_batch:
-                self.flush()
-            elif self.timer is None and self.batcher.max_wait:
-                self.timer = loop.call_later(self.batcher.max_wait, self.flush)
-            elif self.timer is None:  # after the coroutines that are ready now
-                self.timer = loop.call_soon(self.flush)
-        return await request.future
-
-    def flush(self) -> None:
-        """Answer what waits: here if it is short, else in the loop's executor."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
-        while self.waiting.requests and not self.busy:
-            batch = self.waiting.take(self.batcher.max_batch)
-            batch = [r for r in batch if r.future is not None and not r.future.done()]
-            if not batch:
-                continue
-            if self.batcher._is_short(batch):
-                self.batcher._answer(batch)
-                self.resolve(batch)
-            else:
-                self.busy = True
-                work = asyncio.get_running_loop().run_in_executor(None, self.batcher._answer, batch)
-                work.add_done_callback(partial(self.finish, batch))
-
-    def finish(self, batch: Sequence[_Request], done: asyncio.Future[None]) -> None:
-        self.busy = False
-        failure = asyncio.CancelledError() if done.cancelled() else done.exception()
-        for request in batch:
-            if failure is not None and not request.done:
-                request.error = failure
-        self.resolve(batch)
-        self.flush()
-
-    @staticmethod
-    def resolve(batch: Sequence[_Request]) -> None:
-        for request in batch:
-            future = request.future
-            if future is None or future.done():  # its task was cancelled meanwhile
-                continue
-            if request.error is not None:
-                future.set_exception(request.error)
-            else:
-                future.set_result(request.answer())
 
 
 # A fork may come while a thread that the child does not have leads or holds the lock.
