@@ -10,7 +10,6 @@ one call of ``predict``: each gets the bits that it would have got alone.
 (3,)
 """
 
-from chainrule.serving.batcher import Batcher
-from chainrule.serving.queue import QueueFullError
+from chainrule.serving.batcher import Batcher, QueueFullError
 
 __all__ = ["Batcher", "QueueFullError"]
