@@ -155,7 +155,9 @@ struct Combiner {
   }
 };
 
-// Rows that count as waiting for as long as this lives.
+// Rows that count as waiting for as long as this lives. In Python it is for `with` alone, without a
+// name: then nothing but the value stack of the frame refers to it, which an exception clears,
+// while a traceback would keep the frame's variables.
 class Admission {
  public:
   Admission(Combiner& combiner, std::size_t rows) : line_(combiner.here()), rows_(rows) {
@@ -410,7 +412,8 @@ void bind_combiner(py::module_& module) {
   py::class_<Admission>(module, "Admission", py::is_final(), plain_instances())
       .def("__init__", init(&make_admission), py::detail::is_new_style_constructor(),
            py::arg("combiner"), py::arg("rows"))
-      .def("release", &Admission::release, "Give the rows back now; the destructor does it else.");
+      .def("__enter__", [](Admission&) {})
+      .def("__exit__", [](Admission& self, const py::args&) { self.release(); });
 }
 
 }  // namespace chainrule::python

@@ -149,11 +149,9 @@ class Batcher:
         As ``predict``; cancelling the task withdraws a request that is not under way.
         """
         request = Request(self._checked(x))
-        admission = _core.Admission(self._combiner, request.rows)
-        try:
+        # Without a name: a traceback that somebody keeps would keep the rows waiting.
+        with _core.Admission(self._combiner, request.rows):
             return await self._queue().answer(request, self)
-        finally:
-            admission.release()
 
     # Shutdown
 
