@@ -20,6 +20,9 @@ from test_serving import Gate, started, wait_until
 X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
 SERVING = ["chainrule.serving"]
 
+# Coroutines that an interrupt ends between being made and being awaited.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
 
 class Double:
     """A predictor that allocates nothing and can be checked by eye."""

@@ -18,6 +18,7 @@ struct OptimizerState;
 struct Snapshot;
 struct Combiner;
 class Admission;
+struct Worker;
 using chainrule::Position;
 
 // The C++ object behind `self`, or null where __init__ was never called.
@@ -57,6 +58,7 @@ CHAINRULE_CHECKED(OptimizerState)
 CHAINRULE_CHECKED(Snapshot)
 CHAINRULE_CHECKED(Combiner)
 CHAINRULE_CHECKED(Admission)
+CHAINRULE_CHECKED(Worker)
 CHAINRULE_CHECKED(Position)
 #undef CHAINRULE_CHECKED
 

@@ -1,7 +1,13 @@
 // What coroutines wait for: an object with `outcome`, None until it has happened, and `futures`, of
 // those who wait. No bytecode runs between the two, so no exception that arrives can leave a part
 // of the futures behind.
+#include <memory>
+#include <utility>
+
 #include "bindings/handle.h"
+#include "bindings/instances.h"
+#include "bindings/sleeper.h"
+#include "core/parallel.h"
 
 namespace chainrule::python {
 namespace {
@@ -43,10 +49,10 @@ void settle(const py::object& event, const py::object& outcome) {
   if (failure) std::rethrow_exception(failure);
 }
 
-// In a thread of its own: function() or what it raised becomes the outcome, and the loop settles
-// the event, whatever arrives in this thread.
-void compute(const py::object& event, const py::object& loop, const py::object& function,
-             const py::object& settle_function) {
+// A job is a tuple (event, loop, function, settle): function() or what it raised becomes the
+// outcome, and the loop settles the event, whatever arrives in this thread.
+void compute(const py::tuple& job) {
+  const py::object event = job[0], loop = job[1], function = job[2], settle_function = job[3];
   py::object outcome = py::reinterpret_steal<py::object>(
       or_stay([&] { return PyObject_CallNoArgs(function.ptr()); }));
   if (!outcome) outcome = py::error_already_set().value();
@@ -68,13 +74,57 @@ void compute(const py::object& event, const py::object& loop, const py::object& 
 
 }  // namespace
 
+// A thread that computes batches, for as long as they follow each other. Guarded by the GIL.
+struct Worker {
+  static constexpr double kIdleSeconds = 0.5;  // starting a thread is cheap beside it
+
+  py::object job;  // the next one, null where there is none
+  Sleeper sleeper;
+  bool idle = false;  // a thread sleeps there
+  unsigned forks = fork_generation();
+
+  // Leaves a job; false if no thread waits for it, and one has to be started with run.
+  bool hand(const py::tuple& next) {
+    job = next;
+    if (!idle || forks != fork_generation()) return false;
+    sleeper.wake();
+    return true;
+  }
+
+  void run() {
+    while (await_job()) {
+      const auto next = py::reinterpret_steal<py::tuple>(job.release());
+      compute(next);
+    }
+  }
+
+ private:
+  bool await_job() {
+    if (job) return true;
+    if (forks != std::exchange(forks, fork_generation())) idle = false;
+    if (std::exchange(idle, true)) return false;  // another thread waits
+    const Deadline deadline(kIdleSeconds);
+    while (!job && !deadline.passed()) sleeper.sleep(deadline);
+    idle = false;
+    return static_cast<bool>(job);
+  }
+};
+
+namespace {
+
+std::unique_ptr<Worker> make_worker() { return std::make_unique<Worker>(); }
+
+}  // namespace
+
 void bind_events(py::module_& module) {
   module.def(
       "settle", &settle, py::arg("event"), py::arg("outcome"),
       "Set event.outcome unless it is set, and give every future of event.futures a result.");
-  module.def("compute", &compute, py::arg("event"), py::arg("loop"), py::arg("function"),
-             py::arg("settle"),
-             "Call function(), in any thread, and have the loop settle the event with its result.");
+  py::class_<Worker>(module, "Worker", py::is_final(), plain_instances())
+      .def("__init__", init(&make_worker), py::detail::is_new_style_constructor())
+      .def("hand", &Worker::hand, py::arg("job"),
+           "Leave a job (event, loop, function, settle); False if a thread has to be started.")
+      .def("run", &Worker::run, "Do the jobs, in a thread, until none comes for a while.");
 }
 
 }  // namespace chainrule::python

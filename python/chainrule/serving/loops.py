@@ -31,7 +31,7 @@ INLINE_WORK = 3e7
 
 
 class Event:
-    """Something that coroutines wait for. Set by `_core.settle` and `_core.compute` alone."""
+    """Something that coroutines wait for. Only C++ sets it: `_core.settle`, `_core.Worker`."""
 
     __slots__ = ("futures", "outcome")
 
@@ -64,15 +64,23 @@ class Gathering(Event):
 
 
 class Work(Event):
-    """A batch that a thread of its own computes; the outcome is a list, or an exception."""
+    """A batch that a thread computes; the outcome is a list, or an exception.
+
+    Raises
+    ------
+    RuntimeError
+        If the system gives no thread.
+    """
 
     __slots__ = ("pid", "size")
 
-    def __init__(self, size: int, compute: Callable[[], list[NDArray[Any]]]) -> None:
+    def __init__(
+        self, size: int, compute: Callable[[], list[NDArray[Any]]], worker: _core.Worker
+    ) -> None:
         super().__init__()
         self.size, self.pid = size, os.getpid()
-        loop = asyncio.get_running_loop()
-        start_new_thread(_core.compute, (self, loop, compute, _core.settle))
+        if not worker.hand((self, asyncio.get_running_loop(), compute, _core.settle)):
+            start_new_thread(worker.run, ())
 
     @property
     def is_under_way(self) -> bool:
@@ -124,6 +132,7 @@ class LoopQueue:
         self.waiting: deque[Request] = deque()
         self.gathering: Gathering | None = None
         self.work: Work | None = None
+        self.worker = _core.Worker()
 
     async def answer(self, request: Request, batcher: Batcher) -> NDArray[Any]:
         """Wait for the answer of a request, or take the lead."""
@@ -201,8 +210,9 @@ class LoopQueue:
     def _start(self, batch: list[Request], compute: Callable[[], list[NDArray[Any]]]) -> bool:
         """Compute a batch in a thread; False if the system gives none."""
         try:
-            self.work = work = Work(len(batch), compute)
+            self.work = work = Work(len(batch), compute, self.worker)
         except RuntimeError:
+            self.worker = _core.Worker()  # without the job that nobody does
             return False
         for place, each in enumerate(batch):
             each.place = place
