@@ -1,8 +1,8 @@
 """Answers per second through a Batcher, beside calls alone: python bench/batcher.py.
 
 With --other, a second implementation (the file of chainrule.serving in another checkout) takes part
-in the same rounds, so that whatever else runs on the machine meets both. Prints medians of the
-rounds, and of the ratios of each round.
+in the same rounds, so that whatever else runs on the machine meets both. Prints the medians of the
+rounds: answers per second, microseconds of processor time per answer, and their ratios by round.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ NETWORKS = {
     "1000-3000-1000": [1000, 3000, 1000],
 }
 
+Answers = tuple[float, int]  # per second, and all
+
 
 def load(path: str) -> ModuleType:
     """Import another checkout's chainrule.serving under another name."""
@@ -42,7 +44,9 @@ def load(path: str) -> ModuleType:
     return module
 
 
-def from_threads(call: Callable[[Any], Any], x: np.ndarray, clients: int, seconds: float) -> float:
+def from_threads(
+    call: Callable[[Any], Any], x: np.ndarray, clients: int, seconds: float
+) -> Answers:
     """Return the answers per second to so many threads, each of which asks again at once."""
     counts, start = [0] * clients, threading.Barrier(clients + 1)
     stop = threading.Event()
@@ -64,13 +68,13 @@ def from_threads(call: Callable[[Any], Any], x: np.ndarray, clients: int, second
     stop.set()
     for thread in threads:
         thread.join()
-    return total / elapsed
+    return total / elapsed, sum(counts)
 
 
-def from_coroutines(call: Callable[[Any], Any], x: np.ndarray, clients: int, s: float) -> float:
+def from_coroutines(call: Callable[[Any], Any], x: np.ndarray, clients: int, s: float) -> Answers:
     """Return the answers per second to so many coroutines of one loop."""
 
-    async def main() -> float:
+    async def main() -> Answers:
         begin, answers = time.perf_counter(), 0
 
         async def ask(client: int) -> None:
@@ -81,22 +85,22 @@ def from_coroutines(call: Callable[[Any], Any], x: np.ndarray, clients: int, s: 
                 answers += 1
 
         await asyncio.gather(*map(ask, range(clients)))
-        return answers / (time.perf_counter() - begin)
+        return answers / (time.perf_counter() - begin), answers
 
     return asyncio.run(main())
 
 
-def alone(call: Callable[[Any], Any], x: np.ndarray, _: int, seconds: float) -> float:
+def alone(call: Callable[[Any], Any], x: np.ndarray, _: int, seconds: float) -> Answers:
     """Return the calls per second of one thread."""
     row, calls, begin = x[0], 0, time.perf_counter()
     while time.perf_counter() < begin + seconds:
         for _ in range(50):
             call(row)
         calls += 50
-    return calls / (time.perf_counter() - begin)
+    return calls / (time.perf_counter() - begin), calls
 
 
-def alone_in_a_loop(call: Callable[[Any], Any], x: np.ndarray, _: int, seconds: float) -> float:
+def alone_in_a_loop(call: Callable[[Any], Any], x: np.ndarray, _: int, seconds: float) -> Answers:
     """Return the calls per second of one coroutine."""
     return from_coroutines(call, x, 1, seconds)
 
@@ -140,15 +144,24 @@ def main() -> None:
         x = np.random.default_rng(0).standard_normal((32, predictor.sizes[0])).astype(np.float32)
         for clients, (measure, calls) in contenders(predictor, modules).items():
             rates: dict[str, list[float]] = {who: [] for who in calls}
+            costs: dict[str, list[float]] = {who: [] for who in calls}
             for i in range(arguments.rounds):
-                order = list(calls) if i % 2 else list(calls)[::-1]
-                for who in order:
-                    rates[who].append(measure(calls[who], x, 32, arguments.seconds))
-            line = [f"{who} {median(found):,.0f}" for who, found in rates.items()]
-            for who in list(rates)[::2] if len(rates) == 3 else list(rates)[:1]:
-                pairs = zip(rates["Batcher"], rates[who], strict=True)
-                line.append(f"Batcher/{who} {median(a / b for a, b in pairs):.2f}")
-            print(f"{name}, {clients}: {', '.join(line)}", flush=True)
+                for who in list(calls) if i % 2 else list(calls)[::-1]:
+                    begin = time.process_time()
+                    rate, answers = measure(calls[who], x, 32, arguments.seconds)
+                    rates[who].append(rate)
+                    costs[who].append((time.process_time() - begin) / answers * 1e6)
+            found = [f"{who} {median(rates[who]):,.0f} ({median(costs[who]):.1f})" for who in calls]
+            base = "other" if arguments.other else "alone"
+            faster = ratio(rates["Batcher"], rates[base])
+            cheaper = ratio(costs[base], costs["Batcher"])
+            ratios = f"Batcher over {base} {faster:.2f} ({cheaper:.2f})"
+            print(f"{name}, {clients}: {', '.join(found)}; {ratios}", flush=True)
+
+
+def ratio(a: list[float], b: list[float]) -> float:
+    """Return the median of the ratios of each round."""
+    return median(x / y for x, y in zip(a, b, strict=True))
 
 
 if __name__ == "__main__":

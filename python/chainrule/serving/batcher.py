@@ -32,10 +32,10 @@ class Batcher:
     """Merge concurrent requests into calls of at most about `max_batch` rows.
 
     The first of several waiting threads answers for all of them, and so does the first of an event
-    loop's coroutines (a batch that takes longer than about a millisecond gets a thread of its own,
-    so that the loop goes on). A request that comes alone costs a few microseconds more than
-    ``predictor(x)``. While one batch is being computed the next one gathers, so that even
-    ``max_wait=0`` merges what comes in faster than it is answered.
+    loop's coroutines. A loop hands a batch that takes longer than about a millisecond to a thread,
+    which ends when no batch has come for half a second. A request that comes alone costs a few
+    microseconds more than ``predictor(x)``. While one batch is being computed the next one
+    gathers, so that even ``max_wait=0`` merges what comes in faster than it is answered.
 
     An exception that arrives from outside (Ctrl-C, the handler of a signal, a predictor that
     fails) ends the request that it meets. The others are answered, and the batcher goes on.
