@@ -19,6 +19,7 @@ from test_serving import Gate, started, wait_until
 
 X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
 SERVING = ["chainrule.serving"]
+KINDS = ["lines", "bytecodes"]
 
 # Coroutines that an interrupt ends between being made and being awaited.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -90,7 +91,7 @@ class Crowd:
         assert_usable(self.batcher)
 
 
-@pytest.mark.parametrize("opcodes", [False, True], ids=["lines", "bytecodes"])
+@pytest.mark.parametrize("opcodes", [False, True], ids=KINDS)
 def test_an_interrupt_anywhere_in_predict_leaves_the_other_threads_their_answers(opcodes):
     points = interrupt_everywhere(
         Crowd.ask, SERVING, setup=Crowd, check=Crowd.check, opcodes=opcodes
@@ -200,7 +201,7 @@ def options(request, monkeypatch):
     return WAYS[request.param]
 
 
-@pytest.mark.parametrize("opcodes", [False, True], ids=["lines", "bytecodes"])
+@pytest.mark.parametrize("opcodes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=KINDS)
 @pytest.mark.parametrize("error", [Interrupt, KeyboardInterrupt])
 def test_an_interrupt_anywhere_leaves_the_other_coroutines_their_answers(options, error, opcodes):
     points = interrupt_everywhere(
@@ -233,7 +234,7 @@ class TracedWorkers(Loop):
         monkeypatch.setattr(loops, "start_new_thread", run)
 
 
-@pytest.mark.parametrize("opcodes", [False, True], ids=["lines", "bytecodes"])
+@pytest.mark.parametrize("opcodes", [False, True], ids=KINDS)
 def test_an_interrupt_anywhere_in_the_thread_of_a_batch_hurts_no_request(monkeypatch, opcodes):
     monkeypatch.setattr(loops, "INLINE_WORK", 0)
     monkeypatch.setattr(loops, "_start_thread_untraced", loops.start_new_thread, raising=False)

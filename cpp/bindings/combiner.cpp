@@ -347,7 +347,8 @@ void bind_combiner(py::module_& module) {
       .def("__init__", init(&make_admission), py::detail::is_new_style_constructor(),
            py::arg("combiner"), py::arg("rows"))
       .def("__enter__", [](Admission&) {})
-      .def("__exit__", [](Admission& self, const py::args&) { self.release(); });
+      .def("__exit__", [](Admission& self, const py::object&, const py::object&,
+                          const py::object&) { self.release(); });
 }
 
 }  // namespace chainrule::python
