@@ -29,6 +29,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule import _core
+from chainrule.serving import Batcher
 
 SWEEPS = 3  # that are measured: what leaks at one allocation leaks at least so often
 
@@ -111,6 +112,8 @@ def digest(value: Any) -> Any:
         return value.step
     if isinstance(value, _core.Tape):
         return digest(value.pullback(TARGETS))
+    if isinstance(value, Batcher):
+        return value.statistics["waiting"]
     if isinstance(value, Path):
         return [(path.name, digest(cr.Network.load(path))) for path in sorted(value.iterdir())]
     if isinstance(value, (tuple, list)):
@@ -273,6 +276,7 @@ CALLS: dict[str, Callable[[], Trial]] = {
     "predict into out": predict_into_out,
     "predict converted rows": on(network, lambda net: net.predict(MANY.astype(np.float64))),
     "predict a list": on(network, lambda net: net.predict(X.tolist())),
+    "share a call": on(lambda: Batcher(network().freeze()), lambda shared: shared.predict(X[0])),
     "predict on threads": on(wide_network, lambda net: net.predict(WIDE_X, threads=2)),
     "cost": on(network, lambda net: net.cost(MANY, MANY[:, :3])),
     "gradients": on(network, lambda net: net.gradients(X, Y, np.ones(40))),
@@ -375,6 +379,14 @@ def train_core() -> Trial:
     return Trial(partial(_core.train_epoch, net, *arguments), net, state)
 
 
+def combine_core() -> object:
+    combiner = _core.Combiner(0.0, 8, 8, RuntimeError)
+    with _core.Admission(combiner, 3):
+        waiting = combiner.rows
+    result = combiner.combine(float, lambda _, xs: xs, 2, 1, None)
+    return waiting, combiner.rows, result
+
+
 CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "Network": construct_core,
     "predict": method("predict", X),
@@ -395,6 +407,7 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "set": set_state,
     "Snapshot": take_snapshot,
     "Position": lambda: Trial(lambda: _core.Position(1, 5, 2.0, 4.0).mean),
+    "Combiner": lambda: Trial(combine_core),
     "step": step_core,
     "step, dropout": method("_step", X, Y, None, None, 0.1, None, None, 0.1, ([0.5], 0, 0, 0)),
     "update": update_core,

@@ -14,6 +14,7 @@ traced event of the modules raises. ::
 
 from __future__ import annotations
 
+import dis
 import faulthandler
 import itertools
 import sys
@@ -25,6 +26,15 @@ from typing import Any
 
 class Interrupt(BaseException):
     """What arrives; as KeyboardInterrupt, no ``except Exception`` catches it."""
+
+
+def is_suspended(frame: FrameType) -> bool:
+    """Tell whether a frame that "returns" awaits or yields: no exception can arrive just then.
+
+    What a trace function raises there would leave the frame without its handlers being run.
+    """
+    name = dis.opname[frame.f_code.co_code[frame.f_lasti]]
+    return name in {"YIELD_VALUE", "YIELD_FROM"}
 
 
 class Interrupter:
@@ -65,7 +75,7 @@ class Interrupter:
         if not self.covers(frame) or self.place is not None:
             return None
         frame.f_trace_opcodes = self.opcodes
-        if event in self.counted:
+        if event in self.counted and not (event == "return" and is_suspended(frame)):
             self.seen += 1
             if self.seen > self.at:
                 code = frame.f_code

@@ -46,6 +46,11 @@ def test_a_forked_child_predicts_and_trains(case):
     run_case("forks", case)
 
 
+@pytest.mark.parametrize("case", ["forks", "fork_amid_a_thread"])
+def test_a_child_forked_while_others_share_calls_serves(case):
+    run_case("batcher", case)
+
+
 def test_a_child_forked_amid_a_batch_starts_with_an_empty_queue():
     run_case("forks", "amid_a_batch")
 
@@ -133,6 +138,9 @@ WORKING = [
     "fit with progress",
     "fit with a slow poll",
     "fit with validation",
+    "share calls",
+    "share a call that never ends",
+    "share calls of coroutines",
 ]
 
 
@@ -213,6 +221,16 @@ def test_torch_and_chainrule_work_in_one_process(order):
 def test_sklearn_and_chainrule_work_in_one_process(order):
     pytest.importorskip("sklearn")
     run_case("runtimes", *order)
+
+
+# --- exceptions in threads that share a batcher -------------------------------------------------
+
+
+@pytest.mark.bits
+@pytest.mark.unsanitized
+@pytest.mark.parametrize("case", ["alarms", "callers", "workers"])
+def test_exceptions_at_random_moments_leave_a_batcher_at_work(case):
+    run_case("batcher", case)
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------

@@ -16,6 +16,9 @@ struct PyPredictor;
 struct Tape;
 struct OptimizerState;
 struct Snapshot;
+struct Combiner;
+class Admission;
+struct Worker;
 using chainrule::Position;
 
 // The C++ object behind `self`, or null where __init__ was never called.
@@ -53,6 +56,9 @@ CHAINRULE_CHECKED(PyPredictor)
 CHAINRULE_CHECKED(Tape)
 CHAINRULE_CHECKED(OptimizerState)
 CHAINRULE_CHECKED(Snapshot)
+CHAINRULE_CHECKED(Combiner)
+CHAINRULE_CHECKED(Admission)
+CHAINRULE_CHECKED(Worker)
 CHAINRULE_CHECKED(Position)
 #undef CHAINRULE_CHECKED
 

@@ -289,10 +289,7 @@ std::unique_ptr<Position> make_position(std::size_t steps, std::size_t samples, 
 }  // namespace
 
 void bind_descent(py::module_& module) {
-  py::class_<Position> position(module, "Position", py::is_final(),
-                                py::custom_type_setup([](PyHeapTypeObject* heap_type) {
-                                  heap_type->ht_type.tp_new = &new_instance;
-                                }));
+  py::class_<Position> position(module, "Position", py::is_final(), plain_instances());
   def_init(position, &make_position, py::arg("steps") = 0, py::arg("samples") = 0,
            py::arg("cost") = 0.0, py::arg("weight") = 0.0);
   position.def_readonly("steps", &Position::steps, "Steps done in the epoch.")

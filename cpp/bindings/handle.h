@@ -81,5 +81,7 @@ void bind_optimizer_state(py::module_& module);
 void bind_descent(py::module_& module);
 void bind_predictor(py::module_& module);
 void bind_functions(py::module_& module);
+void bind_combiner(py::module_& module);
+void bind_events(py::module_& module);
 
 }  // namespace chainrule::python

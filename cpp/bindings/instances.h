@@ -97,6 +97,12 @@ void def_init(pybind11::class_<T>& type, std::unique_ptr<T> (*make)(Args...),
   type.attr("__init__") = descriptor;
 }
 
+// For a type whose values hold nothing that the collector could find a cycle through.
+inline pybind11::custom_type_setup plain_instances() {
+  return pybind11::custom_type_setup(
+      [](PyHeapTypeObject* heap_type) { heap_type->ht_type.tp_new = &new_instance; });
+}
+
 // For a type whose values hold a `network`: the collector sees it, and cycles through the
 // attributes of a network end.
 template <class T>

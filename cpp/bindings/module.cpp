@@ -21,4 +21,6 @@ PYBIND11_MODULE(_core, module) {
   bindings::bind_network(module);
   bindings::bind_predictor(module);
   bindings::bind_functions(module);
+  bindings::bind_combiner(module);
+  bindings::bind_events(module);
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 import sys
@@ -14,6 +15,7 @@ from problem import SECONDS, Work
 
 import chainrule as cr
 from chainrule import _core
+from chainrule.serving import Batcher, loops
 
 with suppress(ImportError):  # or the thread would still be importing it
     import tqdm.auto  # noqa: F401
@@ -59,6 +61,24 @@ def pull_back() -> None:
     pullback(a)
 
 
+def never(rows: np.ndarray) -> np.ndarray:
+    threading.Event().wait()
+    return rows
+
+
+never.sizes, never.dtype = (120, 10), np.dtype("float32")  # type: ignore[attr-defined]
+shared, stuck = Batcher(wide.freeze()), Batcher(never)
+
+
+def await_long_batches() -> None:
+    async def ask() -> None:
+        await asyncio.gather(*map(shared, np.ones((64, 300), np.float32)))
+
+    loops.INLINE_WORK = 0
+    while True:
+        asyncio.run(ask())
+
+
 KINDS = {
     "predict on two threads": lambda: net.predict(x, threads=2),
     "predict for minutes": lambda: wide.predict(long, threads=1),
@@ -77,6 +97,9 @@ KINDS = {
     "fit a stream": lambda: net.fit(((x, y) for _ in range(100)), learning_rate=0.01),
     "fit with progress": lambda: net.fit(*many, learning_rate=0.01, progress=True),
     "fit with a slow poll": train_with_a_slow_poll,
+    "share calls": lambda: shared.predict(np.ones((2, 300), np.float32)),
+    "share a call that never ends": lambda: stuck.predict(one),
+    "share calls of coroutines": await_long_batches,
     "fit with validation": lambda: net.fit(x, y, learning_rate=0.01, validation_data=(x, y)),
 }
 
