@@ -96,14 +96,16 @@ def unchanged(net: Any) -> Iterator[None]:
 def random_network(
     rng: np.random.Generator,
     sizes: Sequence[int],
-    activations: Any = "tanh",
+    activations: Any = None,
     loss: str = "half_mse",
     *,
     dtype: str = "float64",
     bias: bool = True,
     gain: float = 1.0,
 ) -> cr.Network:
-    """A network with every parameter drawn by NumPy, biases too."""
+    """A network with every parameter drawn by NumPy, biases too; tanh, and an identity output."""
+    if activations is None:
+        activations = [*["tanh"] * (len(sizes) - 2), "identity"]
     net = cr.Network(sizes, activations, loss, dtype=dtype, bias=bias, seed=0)
     for w in net.weights:
         w[...] = rng.normal(0, gain / np.sqrt(w.shape[1]), w.shape)

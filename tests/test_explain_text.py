@@ -243,7 +243,9 @@ def test_the_zeros_of_a_one_hot_target_are_not_listed(rng):
 @pytest.mark.parametrize(("output", "loss"), OUTPUT_PAIRS)
 def test_every_kind_of_output_is_printed_and_shown(rng, output, loss):
     net = random_network(rng, [3, 4, 3], ["elu", output], loss)
-    explanation = net.explain(rng.normal(size=3), random_targets(rng, 1, 3, loss, output)[0], 1, 2, 0)
+    explanation = net.explain(
+        rng.normal(size=3), random_targets(rng, 1, 3, loss, output)[0], 1, 2, 0
+    )
     number = f"{explanation.gradient:.9g}"
     assert str(explanation).count(number) >= 1
     assert number in words(html_of(explanation))

@@ -10,7 +10,6 @@ import sys
 import pytest
 
 import chainrule as cr
-from chainrule.metrics import evaluate
 from support import random_network, says
 
 N = 50
@@ -130,12 +129,14 @@ def test_the_history_survives_an_exception(net, data):
 
 
 def test_an_interrupted_validation_leaves_whole_epochs(net, data, monkeypatch):
-    def interrupted(network, *args):
-        if len(network.history) == 2:
-            raise KeyboardInterrupt
-        return evaluate(network, *args)
+    evaluate = cr.Network.evaluate
 
-    monkeypatch.setattr("chainrule.training.fit.evaluate", interrupted)
+    def interrupted(self, *args, **options):
+        if self.history is not None and len(self.history) == 2:
+            raise KeyboardInterrupt
+        return evaluate(self, *args, **options)
+
+    monkeypatch.setattr(cr.Network, "evaluate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         net.fit(*data, epochs=9, learning_rate=0.1, validation_data=data)
     assert len(net.history) == len(net.history.cost) == len(net.history.validation_cost) == 2

@@ -305,14 +305,30 @@ def test_labels_of_one_sample_have_no_dimension(classifier, rng):
     x = rng.normal(size=5)
     for label in (2, np.int8(2), np.array(2), np.array(2, ">u2")):
         assert classifier.cost(x, label) == classifier.cost(x[None], [2])
-    for other in (2.0, np.array(2.0), True, [2]):
+    assert classifier.cost(x, True) == classifier.cost(x[None], [1])
+    for other in (2.0, np.array(2.0), [2]):
         with pytest.raises(ValueError, match=says("(3,)", "label")):
             classifier.cost(x, other)
 
 
-def test_bools_are_no_labels(classifier, rng):
-    with pytest.raises(ValueError, match=says("bool", "(4,)", "(4, 3)")):
-        classifier.cost(rng.normal(size=(4, 5)), np.ones(4, bool))
+def test_bools_are_labels(classifier, rng):
+    labels = rng.integers(0, 2, N)
+    data = {"x": rng.normal(size=(N, 5)), "sample_weight": rng.random(N)}
+    for call in WITH_COST:
+        expected = run(call, classifier, {**data, "y": labels})
+        assert_same_bits(run(call, classifier, {**data, "y": labels == 1}), expected)
+
+
+def test_labels_that_are_floats_are_refused_with_the_cast(classifier, rng):
+    x, labels = rng.normal(size=(4, 5)), rng.integers(0, 3, 4)
+    for code in "efdg":
+        y = labels.astype(code)
+        with pytest.raises(ValueError, match=says("(4,)", "(4, 3)", "y.astype(int)")):
+            classifier.cost(x, y)
+        with pytest.raises(ValueError, match=says("(4, 1)", "(4, 3)", "y.ravel().astype(int)")):
+            classifier.cost(x, y[:, None])
+    with pytest.raises(ValueError, match=says("(4, 1)", "pass y.ravel()")):
+        classifier.cost(x, labels[:, None])
 
 
 # --- what is refused --------------------------------------------------------------------------

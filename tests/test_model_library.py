@@ -72,7 +72,7 @@ def test_training_has_the_same_bits(tmp_path, rows, dtype):
     net = network("sigmoid", dtype)
     net.fit(np.zeros((4, 7)), np.zeros((4, 5)), learning_rate=0.1)  # a counter of epochs
     net.save(tmp_path / "net")
-    x, y = RNG.normal(size=(rows, 7)).astype(dtype), RNG.normal(size=(rows, 5)).astype(dtype)
+    x, y = RNG.normal(size=(rows, 7)).astype(dtype), RNG.random((rows, 5)).astype(dtype)
     x.tofile(tmp_path / "x")
     y.tofile(tmp_path / "y")
     arguments = (tmp_path / "x", tmp_path / "y", 0.3, 5, tmp_path / "out")
@@ -89,6 +89,43 @@ def test_a_file_that_it_writes_is_the_file_that_python_writes(tmp_path):
     RNG.normal(size=5).astype(np.float32).tofile(tmp_path / "y")
     run("train", tmp_path / "net", tmp_path / "x", tmp_path / "y", 0, 1, tmp_path / "out")
     assert (tmp_path / "out").read_bytes() == (tmp_path / "net").read_bytes()
+
+
+FUSED = {"cross_entropy": "softmax", "binary_cross_entropy": "sigmoid"}
+
+
+def train_once(tmp_path, output, loss, dtype, y):
+    cr.Network([7, 5], output, loss, dtype=dtype, seed=3).save(tmp_path / "net")
+    RNG.normal(size=(len(y), 7)).astype(dtype).tofile(tmp_path / "x")
+    y.astype(dtype).tofile(tmp_path / "y")
+    command = [PROGRAM, "train", *(tmp_path / name for name in ("net", "x", "y")), "0.3", "1"]
+    return subprocess.run([*command, tmp_path / "out"], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("loss", "output"), FUSED.items())
+def test_targets_that_are_no_probabilities_are_refused(tmp_path, loss, output, dtype):
+    y = RNG.dirichlet(np.ones(5), 300)
+    y[270, 3] = -1.5
+    done = train_once(tmp_path, output, loss, dtype, y)
+    assert done.returncode == 1
+    assert f"row 270, column 3 of y is -1.5, expected probabilities in [0, 1] with {loss}" in (
+        done.stderr
+    )
+    y[271, 0] = np.nan
+    assert "row 271 of y is not finite" in train_once(tmp_path, output, loss, dtype, y).stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "loss", "factor"), [("softmax", "cross_entropy", 0.5), ("sigmoid", "mse", 3)]
+)
+def test_targets_that_python_warns_of_are_taken(tmp_path, output, loss, factor):
+    y = factor * RNG.dirichlet(np.ones(5), 30)
+    y[2] = 0
+    y[2, 1] = factor
+    done = train_once(tmp_path, output, loss, "float32", y)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_spans_that_do_not_fit_are_refused(tmp_path):

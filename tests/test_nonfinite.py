@@ -12,7 +12,15 @@ import pytest
 
 import chainrule as cr
 import reference
-from support import HIDDEN, assert_same_bits, bits, random_network, says, unchanged
+from support import (
+    HIDDEN,
+    assert_same_bits,
+    bits,
+    random_network,
+    random_targets,
+    says,
+    unchanged,
+)
 
 NAN, INF = np.nan, np.inf
 BAD = [NAN, INF, -INF]
@@ -157,8 +165,8 @@ def problem(request, rng, dtype):
     output, loss = OUTPUTS[request.param]
     hidden = request.param if request.param in HIDDEN else "tanh"
     net = random_network(rng, [5, 20, 6, 3], [hidden, hidden, output], loss, dtype=dtype)
-    x, y = rng.normal(size=(14, 5)).astype(dtype), rng.random((14, 3)).astype(dtype)
-    return net, x, y
+    x, y = rng.normal(size=(14, 5)), random_targets(rng, 14, 3, loss, output)
+    return net, x.astype(dtype), y.astype(dtype)
 
 
 def per_row(net, x, y):

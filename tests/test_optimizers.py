@@ -64,12 +64,12 @@ def optax_rule(request):
 
 @pytest.fixture
 def net(rng):
-    return random_network(rng, SIZES)
+    return random_network(rng, SIZES, "tanh")
 
 
 @pytest.fixture
 def data(rng):
-    return rng.normal(size=(20, SIZES[0])), rng.normal(size=(20, SIZES[-1]))
+    return rng.normal(size=(20, SIZES[0])), rng.uniform(-1, 1, size=(20, SIZES[-1]))
 
 
 @pytest.fixture

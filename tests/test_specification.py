@@ -190,6 +190,7 @@ def test_sample_weights(rng, loss, dtype):
     assert_same_derivatives(net, x, y, weights)
 
 
+@pytest.mark.filterwarnings(r"ignore:row \d of y sums to:UserWarning")
 @pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
 def test_smoothed_targets(rng, loss, dtype):
     output = "softmax" if loss == "cross_entropy" else "sigmoid"
@@ -313,6 +314,7 @@ def test_wide_layers_have_no_such_product(dtype):
     assert np.signbit(net.predict(x)).all()
 
 
+@pytest.mark.filterwarnings(r"ignore:row \d, column \d of y is -1:UserWarning")
 @pytest.mark.parametrize("activation", HIDDEN)
 def test_signs_of_zeros(rng, activation, dtype):
     net = random_network(rng, [3, 2, 2], activation, "sse", dtype=dtype)

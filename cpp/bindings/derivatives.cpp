@@ -36,13 +36,10 @@ py::tuple quiet_cost(PyNetwork& handle, const py::object& x, const py::object& y
 }
 
 py::tuple gradients_of(PyNetwork& handle, const py::object& x, const py::object& y,
-                       const py::object& weight, const py::object& label_smoothing, bool warn) {
+                       const py::object& weight, const py::object& label_smoothing) {
   Batch batch(handle, x, y, weight);
   batch.smooth(handle, label_smoothing);
-  if (warn)
-    warn_of_targets(handle, batch);
-  else
-    check_targets(handle, batch, false);
+  warn_of_targets(handle, batch);
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
     AlignedBuffer<T> gradient(typed.network.layout.size);
@@ -245,7 +242,7 @@ UserWarning
 )")
       .def("_gradients_of", &gradients_of, py::arg("x"), py::arg("y"),
            py::arg("sample_weight") = py::none(), py::arg("label_smoothing") = 0.0,
-           py::arg("warn") = true, "(cost, ∇W of every layer, ∇b of every layer).")
+           "(cost, ∇W of every layer, ∇b of every layer).")
       .def("_quiet_cost", &quiet_cost, py::arg("x"), py::arg("y"),
            py::arg("sample_weight") = py::none(), py::arg("first_row") = 0,
            "(the cost, what the user is to be warned of): see `_check_data`.")

@@ -104,6 +104,8 @@ struct Spread {
   bool integers = true;
   bool signs = true;  // all are -1 or 1
 
+  bool only_rounded() const { return least >= -1e-3 && greatest <= 1 + 1e-3; }
+
   template <class T>
   static Spread of(const Matrix& matrix, std::size_t begin) {
     constexpr std::size_t kRows = 4096;
@@ -124,7 +126,10 @@ struct Spread {
   }
 };
 
+constexpr const char* kClip = "if that is rounding, cut it off with numpy.clip(y, 0, 1)";
+
 std::string mend_of_binary(const Spread& spread) {
+  if (spread.only_rounded()) return kClip;
   if (spread.signs) return "make -1 and 1 into 0 and 1 with (y + 1) / 2";
   if (spread.integers && spread.least >= 1 && spread.greatest <= 2)
     return "make 1 and 2 into 0 and 1 with y - 1";
@@ -135,6 +140,7 @@ std::string mend_of_binary(const Spread& spread) {
 }
 
 std::string mend_of_classes(const Spread& spread) {
+  if (spread.only_rounded()) return kClip;
   if (spread.signs) return "make -1 and 1 into 0 and 1 with (y + 1) / 2";
   if (spread.least >= 0)
     return "divide amounts by their sum, as in y / y.sum(axis=1, keepdims=True); pass labels, "

@@ -67,7 +67,6 @@ class Network:
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         label_smoothing: float = 0.0,
-        warn: bool = True,
     ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
     def _quiet_cost(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 from chainrule.explain.formulas import ACTIVATIONS, COSTS, LOSSES, number, targets_of, through
 from chainrule.explain.lines import STYLE, mathematics
 from chainrule.inputs.arrays import as_batch
+from chainrule.inputs.targets import quiet
 
 if TYPE_CHECKING:
     import os
@@ -245,7 +246,8 @@ def trace(network: Network, x: ArrayLike, y: ArrayLike) -> Trace:
     pins = [weakref.ref(array) for array in (x, y) if isinstance(array, np.ndarray)]
     weights = tuple(w.copy() for w in network.weights)
     a, z, g_prime, delta = network._trace_of(x, y)
-    cost, grad_weights, grad_biases = network._gradients_of(x, y, warn=False)
+    with quiet():  # the line before has warned
+        cost, grad_weights, grad_biases = network._gradients_of(x, y)
     outputs = np.atleast_2d(a[-1])
     with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
         targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)

@@ -6,13 +6,20 @@ is doubtful, here put into words.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, NamedTuple
 
 from chainrule import _core
 from chainrule.warning import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     Found = tuple[int, int | None, str, int, str]
+
+
+_quiet = ContextVar("chainrule_quiet_about_targets", default=False)
 
 
 class Concern(NamedTuple):
@@ -66,5 +73,16 @@ class Notice:
 
 
 def warn_of(found: Found | None) -> None:
-    """Warn of what the core found, if it is anything."""
-    Notice()(found)
+    """Warn of what the core found, if it is anything and nobody has warned of it before."""
+    if found is not None and not _quiet.get():
+        warn(str(Concern(*found)))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let `warn_of` be silent in this thread: the user has been warned of these targets."""
+    token = _quiet.set(True)
+    try:
+        yield
+    finally:
+        _quiet.reset(token)

@@ -6,13 +6,11 @@ import os
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-import numpy as np
-
 from chainrule import _core
 from chainrule.inputs.arrays import as_batch, check
 from chainrule.inputs.numbers import count
-from chainrule.inputs.targets import Notice
-from chainrule.metrics import evaluate, resolve
+from chainrule.inputs.targets import Notice, quiet
+from chainrule.metrics import resolve
 from chainrule.optimizers import choose
 from chainrule.training.callbacks import Callbacks
 from chainrule.training.checkpoint import Checkpoint
@@ -167,9 +165,8 @@ class Measures:
         return found, {}
 
     def _of(self, data: Batch) -> dict[str, float]:
-        # Doubtful targets were warned of before the first epoch.
-        with np.errstate(all="ignore"):
-            return evaluate(self.network, *data, self.metrics)[0]
+        with quiet():  # ``fit`` has warned of doubtful targets
+            return self.network.evaluate(*data, metrics=self.metrics)
 
     def check_name(self, monitor: str, names: Sequence[str]) -> None:
         """Raise ValueError unless there will be a cost or metric `monitor`."""
