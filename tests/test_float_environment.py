@@ -267,7 +267,7 @@ OPERATIONS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.* output never gives:UserWarning")
+@pytest.mark.filterwarnings("ignore:.* never gives:UserWarning")
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_numpy_does_not_see_what_a_call_has_done(operation, dtype):
     """The calls raise every flag that the processor has: NumPy must not take them for its own."""

@@ -250,7 +250,7 @@ def test_what_an_output_cannot_give_is_warned_of_once(output, loss, call):
     start = f"{WHERE.get(call, '')}row {row_of(call, 7)}, column 2 of y is "
     assert message.startswith(start)
     assert float(message.removeprefix(start).split(",")[0]) == float(text)
-    for word in (f"a {output} output", '"identity"'):
+    for word in (f"the output activation {output} never gives", '"identity"'):
         assert word in message
 
 

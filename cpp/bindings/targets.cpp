@@ -14,10 +14,11 @@ TargetFaults faults_of(const Targets& y, const Layout& layout, bool finite, std:
   TargetFaults faults;
   const std::size_t rows = y.matrix.rows;
   for (std::size_t begin = 0; begin < rows; begin += kSlice) {
-    find_target_faults<T>(y, layout, begin, std::min(begin + kSlice, rows), faults);
+    const std::size_t end = std::min(begin + kSlice, rows);
+    find_target_faults<T>(y, layout, begin, end, faults);
     if (finite && faults.nonfinite_row != kNoRow)
       refuse_nonfinite(first_row + faults.nonfinite_row, "y");
-    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+    if (end < rows && PyErr_CheckSignals() != 0) throw py::error_already_set();
   }
   return faults;
 }

@@ -43,9 +43,9 @@ class Concern(NamedTuple):
         column = "" if self.column is None else f", column {self.column}"
         allowed = f"[{low:g}, {high:g}]" if high < float("inf") else f"{low:g} and above"
         return (
-            f"row {self.row}{column} of y is {self.value}, which a {self.activation} output never "
-            f"gives (its range is {allowed}): scale the targets into that range, or take "
-            '"identity" as the last of the activations'
+            f"row {self.row}{column} of y is {self.value}, which the output activation "
+            f"{self.activation} never gives (its range is {allowed}): scale the targets into that "
+            'range, or take "identity" as the last of the activations'
         )
 
 
@@ -53,10 +53,8 @@ def joined(first: Found | None, later: Found | None) -> Found | None:
     """Return the concern of two slices of one array: the first, with the rows of both."""
     if first is None or later is None:
         return first or later
-    (_, _, _, rows, _), (_, _, _, more, _) = first, later
-    if bool(rows) != bool(more):  # a value outside the range counts more than a sum
-        return later if rows else first
-    return (*first[:3], rows + more, first[4])
+    row, column, value, rows, activation = first
+    return row, column, value, rows + later[3], activation
 
 
 class Notice:
