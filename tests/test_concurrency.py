@@ -45,7 +45,7 @@ print("ok")
 @pytest.fixture
 def wide():
     """A network large enough that its calls release the GIL, and data for it."""
-    net = cr.Network([100, 200, 10], "tanh", dtype="float64", seed=0)
+    net = cr.Network([100, 200, 10], ["tanh", "identity"], dtype="float64", seed=0)
     rng = np.random.default_rng(0)
     return net, rng.normal(size=(2000, 100)), rng.normal(size=(2000, 10))
 

@@ -73,7 +73,7 @@ def test_curves_of_cost_and_metrics_in_a_panel_each():
 
 
 def test_curves_of_a_real_run(rng):
-    net = cr.Network([3, 4, 1], "tanh", seed=0)
+    net = cr.Network([3, 4, 1], ["tanh", "identity"], seed=0)
     x, y = rng.normal(size=(40, 3)), rng.normal(size=(40, 1))
     net.fit(x, y, learning_rate=0.1)
     run = net.fit(x, y, epochs=4, learning_rate=0.1, validation_data=(x, y))
@@ -469,7 +469,7 @@ def test_large_data_are_sampled_in_bounded_number(rng, monkeypatch):
 
 @pytest.mark.parametrize("layers", [1, 8, 9, 50])
 def test_networks_of_any_depth_are_drawn(rng, layers):
-    net = random_network(rng, [3, *[4] * (layers - 1), 2], "tanh")
+    net = random_network(rng, [3, *[4] * (layers - 1), 2])
     panels = plot.distributions(net, rng.normal(size=(10, 3)), rng.normal(size=(10, 2)))
     panels[0].figure.draw_without_rendering()
     assert len(medians(panels[0])) == layers + 1

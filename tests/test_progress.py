@@ -161,7 +161,7 @@ def test_a_notebook_gets_its_own_bar(monkeypatch):
 @pytest.mark.bits
 def test_no_display_changes_the_training(rng):
     x, y = rng.normal(size=(300, 5)), rng.normal(size=(300, 3))
-    nets = [cr.Network([5, 3], seed=0) for _ in range(2)]
+    nets = [cr.Network([5, 3], "identity", seed=0) for _ in range(2)]
     for net, shown in zip(nets, (False, True), strict=True):
         net.fit(x, y, epochs=3, learning_rate=0.1, progress=shown)
     assert np.array_equal(nets[0].get_parameters(), nets[1].get_parameters())
