@@ -124,10 +124,13 @@ class Course:
 
 
 class Display:
-    """Stands for a progress bar."""
+    """Stands for a progress bar, which ends when it is closed or nobody has it any more."""
 
-    def __init__(self):
-        self.open = True
+    left_open = 0
+
+    def __init__(self, *arguments):
+        self.is_open = True
+        Display.left_open += 1
 
     def poll(self, position):
         pass
@@ -136,7 +139,10 @@ class Display:
         pass
 
     def close(self):
-        self.open = False
+        Display.left_open -= self.is_open
+        self.is_open = False
+
+    __del__ = close
 
 
 class Training:
@@ -144,7 +150,7 @@ class Training:
 
     def __init__(self, case, path=None):
         self.net, self.options, self.path = network(), case(), path
-        self.files, self.displays = open_files(), []
+        self.files = open_files()
 
     def fit(self):
         options = {"checkpoint": self.path, "resume": True} if self.path else {}
@@ -188,19 +194,15 @@ def check_usable(net, options):
 
 def interrupt_fit(case, monkeypatch, **options):
     course = Course(case)
+    monkeypatch.setattr(cr.training.fit, "open_progress", Display)
 
     def start():
         training = Training(case)
-        monkeypatch.setattr(
-            cr.training.fit,
-            "open_progress",
-            lambda *arguments: training.displays.append(Display()) or training.displays[-1],
-        )
         training.options["progress"] = True
         return training
 
     def check(training):
-        assert not any(display.open for display in training.displays)
+        assert Display.left_open == 0
         check_state(training.net, training.options["optimizer"], course)
         check_usable(training.net, training.options)
         assert open_files() == training.files

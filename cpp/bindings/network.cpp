@@ -215,16 +215,28 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
   });
 }
 
-// The claim is taken and given back around the call by C++: exceptions that arrive from elsewhere,
-// such as Ctrl-C's, arrive between two bytecodes, of which there are none outside of the call.
-py::object fit_alone(PyNetwork& handle, const py::object& function, const py::args& args,
-                     const py::kwargs& kwargs) {
-  const Gate::Fit claim(handle.gate);
-  auto result = py::reinterpret_steal<py::object>(
-      or_stay([&] { return PyObject_Call(function.ptr(), args.ptr(), kwargs.ptr()); }));
-  if (!result) throw py::error_already_set();
-  return result;
+// function(*args, **kwargs) as the one fit of this network. The claim is taken and given back
+// around the call by C++: exceptions that arrive from elsewhere, such as Ctrl-C's, arrive between
+// two bytecodes, of which there are none outside of the call.
+PyObject* fit_alone(PyObject* self, PyObject* const* args, Py_ssize_t n_args, PyObject* names) {
+  auto* const handle = static_cast<PyNetwork*>(value_of(self));
+  try {
+    if (handle == nullptr) refuse_uninitialized();
+    if (n_args < 1) throw py::type_error("_fit_alone needs a function");
+    const Gate::Fit claim(handle->gate);
+    return or_stay([&] { return PyObject_Vectorcall(args[0], args + 1, n_args - 1, names); });
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::runtime_error& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
 }
+
+PyMethodDef fit_alone_method = {
+    "_fit_alone", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&fit_alone)),
+    METH_FASTCALL | METH_KEYWORDS,
+    "Return function(*args, **kwargs), the one fit of this network while it runs."};
 
 }  // namespace
 
@@ -287,8 +299,6 @@ Raises
 TypeError, ValueError
     v is not a vector of n_parameters real numbers; nothing has changed then.
 )")
-      .def("_fit_alone", &fit_alone, py::arg("function"),
-           "Return function(*args, **kwargs), the one fit of this network while it runs.")
       .def(
           "_nonfinite_layer",
           [](PyNetwork& self) {
@@ -298,6 +308,7 @@ TypeError, ValueError
             });
           },
           "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
+  def_method(network, fit_alone_method);
   bind_derivatives(network, module);
   bind_optimizer_state(module);
   bind_descent(network, module);

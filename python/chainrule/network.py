@@ -372,7 +372,9 @@ class Network(_core.Network):
             return step()[0]
         shape = np.shape(x)
         samples = self._dropout_samples + (shape[0] if len(shape) == 2 else 1)
-        (cost, _), _ = at_once(step, setting(self, "_dropout_samples", samples))
+        (cost, _), _ = at_once(
+            map(partial.__call__, (step,)), setting(self, "_dropout_samples", samples)
+        )
         return cast("float", cost)
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from chainrule import _core
 from chainrule.inputs.numbers import nonnegative, positive
 from chainrule.schedules import LearningRate, Schedule
+from chainrule.uninterrupted import at_once, setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,14 +119,13 @@ class Optimizer(ABC):
         owner = self._network() if self._network is not None else None
         # A state without updates holds nothing: the call that made it was refused.
         if self._state is None or (owner is not network and not self._state.step):
-            self._belonging(network, self._fresh(network))()
+            at_once(self._belonging(network, self._fresh(network)))
         elif owner is not network:
             raise ValueError(
                 f"this {type(self).__name__} holds state of another network: "
                 "make a new optimizer, or call reset() first"
             )
-        assert self._state is not None
-        return self._state
+        return self._state  # type: ignore[return-value]  # at_once has set it
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: all that `load_state_dict` needs to go on with the same bits.
@@ -180,7 +180,7 @@ class Optimizer(ABC):
         fresh = self._fresh(network)
         self._fill(fresh, rest)
         self._take_schedule(rest)
-        self._belonging(network, fresh)()
+        at_once(self._belonging(network, fresh))
 
     def _fill(self, target: _core.OptimizerState, state: Mapping[str, Any]) -> None:
         """Check what ``OptimizerState.get`` gave, and set `target` to it."""
@@ -197,12 +197,14 @@ class Optimizer(ABC):
         if seen and isinstance(rate, Schedule) and self._schedule_state():
             rate.load_state_dict(seen)
 
-    def _belonging(self, network: _core.Network, state: _core.OptimizerState) -> partial[None]:
-        """Return the call that sets the state and its network: both, or none if interrupted."""
-        return partial(vars(self).update, _state=state, _network=weakref.ref(network))
+    def _belonging(self, network: _core.Network, state: _core.OptimizerState) -> Iterable[None]:
+        """Return the calls that set the state and its network, for ``at_once``."""
+        return chain(
+            setting(self, "_state", state), setting(self, "_network", weakref.ref(network))
+        )
 
     def _forget(self) -> None:
-        vars(self).update(_state=None, _network=None)
+        at_once(setting(self, "_state", None), setting(self, "_network", None))
 
     def _fresh(self, network: _core.Network) -> _core.OptimizerState:
         """Return a state without updates."""

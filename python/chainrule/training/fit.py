@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import partial
+from itertools import starmap
 from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -296,9 +296,10 @@ class Run:
         """Measure, and count the epoch: in the history, the network and early stopping at once."""
         epoch = self.network.epoch + 1
         metrics, validation = self.measures.after_epoch()
-        changes = self.history._added(
+        added = self.history._added(
             epoch, cost, learning_rate, seconds, metrics=metrics, validation=validation
         )
+        changes = [added, setting(self.network, "_epoch", epoch)]
         if self.monitor is not None:
             found = {
                 "cost": cost,
@@ -308,12 +309,12 @@ class Run:
             standing = self.monitor.after(epoch, found)
             changes.append(setting(self.history, "best_epoch", standing.best_epoch))
             changes.append(setting(self.monitor, "standing", standing))
-        at_once(*changes, setting(self.network, "_epoch", epoch))
+        at_once(*changes)
 
     def _go_back(self) -> None:
         """Go back to the start of an epoch that diverged; the checkpoint of before it stays."""
         assert self.start is not None
-        at_once(partial(self.start.restore), setting(self, "saver", None))
+        at_once(starmap(self.start.restore, ((),)), setting(self, "saver", None))
 
     def _at(
         self,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -142,25 +141,21 @@ class History:
         *,
         metrics: Mapping[str, float],
         validation: Mapping[str, float],
-    ) -> list[partial[None]]:
+    ) -> Iterable[None]:
         """Return the calls that append an epoch, for ``at_once``.
 
         `validation` has a cost among its metrics, or is empty.
         """
-        added = [
-            partial(self.cost.append, cost),
-            partial(self.learning_rate.append, learning_rate),
-            partial(self.seconds.append, seconds),
-        ]
+        lists: list[list[Any]] = [self.epochs, self.cost, self.learning_rate, self.seconds]
+        values: list[Any] = [epoch, cost, learning_rate, seconds]
         for name, value in metrics.items():
-            added.append(partial(self.metrics.setdefault(name, []).append, value))
+            lists.append(self.metrics.setdefault(name, []))
+            values.append(value)
         for name, value in validation.items():
-            values = self.validation_cost
-            if name != "cost":
-                values = self.validation_metrics.setdefault(name, [])
-            added.append(partial(values.append, value))
-        added.append(partial(self.epochs.append, epoch))
-        return added
+            of_metric = self.validation_metrics.setdefault
+            lists.append(self.validation_cost if name == "cost" else of_metric(name, []))
+            values.append(value)
+        return map(list.append, reversed(lists), reversed(values))  # the epoch's number last
 
     def _cut(self, n: int) -> None:
         """Keep the first n epochs, also of lists that a lack of memory left longer than others."""

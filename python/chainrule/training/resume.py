@@ -18,7 +18,7 @@ import math
 import os
 import time
 import warnings
-from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -325,17 +325,17 @@ def _take_over(run: Run, saved: Saved, history: History) -> None:
     if fit["learning_rate"] is not None:
         rate = nonnegative(fit["learning_rate"], "learning_rate")
         changes.append(setting(optimizer, "_learning_rate", rate))
-    at_once(partial(network.set_parameters, saved.contents.parameters), *changes)
+    at_once(map(network.set_parameters, (saved.contents.parameters,)), *changes)
 
 
 def _keep(monitor: Monitor, parameters: NDArray[Any]) -> None:
     """Let early stopping keep these parameters: they go through the network into a snapshot."""
     network = monitor.network
     before = _core.Snapshot(network, monitor.state)
-    take = partial(network.set_parameters, parameters)
-    keep = partial(_core.Snapshot, network, monitor.state)
+    take = map(network.set_parameters, (parameters,))
+    keep = map(_core.Snapshot, (network,), (monitor.state,))
     try:
-        _, monitor.snapshot, _ = at_once(take, keep, partial(before.restore))
+        _, monitor.snapshot, _ = at_once(take, keep, starmap(before.restore, ((),)))
     except BaseException:  # no memory is left for the snapshot
         before.restore()
         raise
