@@ -115,7 +115,7 @@ def fits(alarms: Alarms, **options: Any) -> None:
     net, optimizer = network(), cr.SGD(0.01, momentum=0.5)
     epoch = net.epoch
     options = {**SMALL, "optimizer": optimizer, **options}
-    alarms.storm(lambda: net.fit(**options), 4e-4)
+    alarms.storm(lambda: net.fit(**options), 2e-4)
     check_history(net, epoch)
     assert net.get_parameters().tobytes() == course.at(optimizer.step)
     assert net.epoch * STEPS <= optimizer.step <= (net.epoch + 1) * STEPS
