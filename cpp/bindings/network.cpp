@@ -227,7 +227,7 @@ PyObject* fit_alone(PyObject* self, PyObject* const* args, Py_ssize_t n_args, Py
     return or_stay([&] { return PyObject_Vectorcall(args[0], args + 1, n_args - 1, names); });
   } catch (const py::builtin_exception& error) {
     error.set_error();
-  } catch (const std::runtime_error& error) {
+  } catch (const std::exception& error) {
     PyErr_SetString(PyExc_RuntimeError, error.what());
   }
   return nullptr;
