@@ -125,10 +125,13 @@ class Course:
 
 
 class Display:
-    """Stands for a progress bar."""
+    """Stands for a progress bar, which ends when it is closed or nobody has it any more."""
 
-    def __init__(self):
-        self.open = True
+    left_open = 0
+
+    def __init__(self, *arguments):
+        self.is_open = True
+        Display.left_open += 1
 
     def poll(self, position):
         pass
@@ -137,7 +140,10 @@ class Display:
         pass
 
     def close(self):
-        self.open = False
+        Display.left_open -= self.is_open
+        self.is_open = False
+
+    __del__ = close
 
 
 class Training:
@@ -145,7 +151,7 @@ class Training:
 
     def __init__(self, case, path=None):
         self.net, self.options, self.path = network(), case(), path
-        self.files, self.displays = open_files(), []
+        self.files = open_files()
 
     def fit(self):
         options = {"checkpoint": self.path, "resume": True} if self.path else {}
@@ -189,19 +195,15 @@ def check_usable(net, options):
 
 def interrupt_fit(case, monkeypatch, **options):
     course = Course(case)
+    monkeypatch.setattr(cr.training.progress, "open_progress", Display)
 
     def start():
         training = Training(case)
-        monkeypatch.setattr(
-            cr.training.progress,
-            "open_progress",
-            lambda *arguments: training.displays.append(Display()) or training.displays[-1],
-        )
         training.options["progress"] = True
         return training
 
     def check(training):
-        assert not any(display.open for display in training.displays)
+        assert Display.left_open == 0
         check_state(training.net, training.options["optimizer"], course)
         check_usable(training.net, training.options)
         assert open_files() == training.files

@@ -61,6 +61,14 @@ def test_a_child_forked_while_another_thread_works_predicts_and_trains(call):
     run_case("forks", "during", call)
 
 
+@pytest.mark.bits
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize("where", ["epoch", "batch"])
+@pytest.mark.parametrize("case", ["in_a_callback", "children_go_on"])
+def test_a_child_forked_in_a_fit_has_a_network_of_its_own(case, where, optimizer):
+    run_case("forks", case, where, optimizer)
+
+
 @pytest.mark.parametrize("others", [0, 2])
 @pytest.mark.parametrize("way", ["end of the script", "exception", "os._exit", "sys.exit"])
 def test_a_forked_child_ends_as_it_should(way, others):
@@ -257,3 +265,31 @@ def test_a_signal_from_outside_leaves_whole_steps(case):
         printed, _ = process.communicate(timeout=120)
     assert printed == "ok\n"
     assert process.returncode == 0
+
+
+ALARMS = [
+    "fit",
+    "fit_with_callbacks",
+    "fit_with_validation",
+    "fit_stream",
+    "fit_on_one_network",
+    "fit_with_checkpoints",
+    "train_step",
+    "predict",
+    "save_and_load",
+]
+
+
+@needs_proc
+@pytest.mark.parametrize("case", ALARMS)
+def test_signal_handlers_that_raise_leave_nothing_stuck(case):
+    """The script stops at so many alarms; .ci/long waits for more."""
+    printed = run_python(script("alarms"), case, "20", "100")
+    assert int(printed.split()[1]) >= 50
+    assert printed.endswith("ok\n")
+
+
+@pytest.mark.parametrize("case", ["fit", "train_step"])
+def test_exceptions_from_another_thread_leave_nothing_stuck(case):
+    printed = run_python(script("asynchronous"), case, "200")
+    assert printed == "ok\n"

@@ -121,7 +121,7 @@ def test_the_remaining_time_is_that_of_the_epochs_so_far(capfd, monkeypatch):
     monkeypatch.setattr(progress, "monotonic", lambda: now[0])
     lines = progress.Lines(epochs=10, source=Source(), done=4)  # four were done before
     history = cr.History()
-    at_once(*added(history, 5, 0.5, 0.1, 50.0, metrics={}, validation={}))
+    at_once(added(history, 5, 0.5, 0.1, 50.0, metrics={}, validation={}))
     now[0] = 1000.0
     lines.epoch(history, _core.Position(10, 1000, 500.0, 1000.0))
     assert capfd.readouterr().err.split("  ")[-1] == "1:23:20 left\n"

@@ -74,6 +74,15 @@ inline PyObject* init_once(PyObject* pybind_init, bool has_value, PyObject* self
   return result;
 }
 
+// Defines a raw method, which must live as long as the type.
+inline void def_method(const pybind11::object& type, PyMethodDef& method) {
+  auto* const owner = reinterpret_cast<PyTypeObject*>(type.ptr());
+  auto descriptor =
+      pybind11::reinterpret_steal<pybind11::object>(PyDescr_NewMethod(owner, &method));
+  if (!descriptor) throw pybind11::error_already_set();
+  type.attr(method.ml_name) = descriptor;
+}
+
 // Defines __init__, as def(py::init(make), arguments...) does.
 template <class T, class... Args, class... Arguments>
 void def_init(pybind11::class_<T>& type, std::unique_ptr<T> (*make)(Args...),
@@ -90,11 +99,7 @@ void def_init(pybind11::class_<T>& type, std::unique_ptr<T> (*make)(Args...),
             return init_once(pybind_init, has_value, self, args, keywords);
           })),
       METH_VARARGS | METH_KEYWORDS, nullptr};
-  auto* const owner = reinterpret_cast<PyTypeObject*>(type.ptr());
-  auto descriptor =
-      pybind11::reinterpret_steal<pybind11::object>(PyDescr_NewMethod(owner, &method));
-  if (!descriptor) throw pybind11::error_already_set();
-  type.attr("__init__") = descriptor;
+  def_method(type, method);
 }
 
 // For a type whose values hold nothing that the collector could find a cycle through.

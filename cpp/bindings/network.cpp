@@ -223,16 +223,28 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
   });
 }
 
-// The claim is taken and given back around the call by C++: exceptions that arrive from elsewhere,
-// such as Ctrl-C's, arrive between two bytecodes, of which there are none outside of the call.
-py::object fit_alone(PyNetwork& handle, const py::object& function, const py::args& args,
-                     const py::kwargs& kwargs) {
-  const Gate::Fit claim(handle.gate);
-  auto result = py::reinterpret_steal<py::object>(
-      or_stay([&] { return PyObject_Call(function.ptr(), args.ptr(), kwargs.ptr()); }));
-  if (!result) throw py::error_already_set();
-  return result;
+// function(*args, **kwargs) as the one fit of a network. The claim is taken and given back around
+// the call by C++: exceptions that arrive from elsewhere, such as Ctrl-C's, arrive between two
+// bytecodes, of which there are none outside of the call.
+PyObject* fit_alone(PyObject*, PyObject* const* args, Py_ssize_t n_args, PyObject* names) {
+  try {
+    if (n_args < 2 || !py::isinstance<PyNetwork>(args[0]))
+      throw py::type_error("fit_alone needs a network and a function");
+    const Gate::Fit claim(py::handle(args[0]).cast<PyNetwork&>().gate);
+    return or_stay([&] { return PyObject_Vectorcall(args[1], args + 2, n_args - 2, names); });
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
 }
+
+PyMethodDef g_functions[] = {
+    {"fit_alone", reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(&fit_alone)),
+     METH_FASTCALL | METH_KEYWORDS,
+     "Return function(*args, **kwargs), the one fit of a network while it runs."},
+    {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
@@ -319,8 +331,7 @@ TypeError, ValueError
       "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
   module.def("initialize", &initialize_all, py::arg("network"), py::arg("schemes"), py::arg("seed"),
              "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.");
-  module.def("fit_alone", &fit_alone, py::arg("network"), py::arg("function"),
-             "Return function(*args, **kwargs), the one fit of this network while it runs.");
+  if (PyModule_AddFunctions(module.ptr(), g_functions) < 0) throw py::error_already_set();
   bind_derivatives(network, module);
   bind_optimizer_state(module);
   bind_descent(module);

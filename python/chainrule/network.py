@@ -115,7 +115,8 @@ class Network(_core.Network):
     Raises
     ------
     ValueError, TypeError
-        If an argument is not what it must be; the message says what was expected.
+        If an argument is not what it must be; the message says what was expected. Also if the
+        network was made before, and ``__init__`` is called again.
     OverflowError, MemoryError
         If the parameters cannot be addressed, or do not fit into memory.
 
@@ -321,7 +322,8 @@ class Network(_core.Network):
             ``on_epoch_end(network, history)``, ``on_batch_end(network, epoch, step, cost)`` or
             both, the latter called after every update with the batch's cost before it; epoch and
             step count from 1. One that returns True ends the training, within an epoch without
-            that epoch in the history. They may call everything but ``fit``. With ``state_dict()``
+            that epoch in the history. They may call everything but ``fit``, which a process that is
+            forked in one may call too: it has a network of its own. With ``state_dict()``
             and ``load_state_dict(state)`` (of what JSON can hold) they are part of checkpoints.
         checkpoint : path-like or Checkpoint, optional
             Save all that the run needs to be resumed, after every epoch or as the Checkpoint says,
@@ -443,7 +445,9 @@ class Network(_core.Network):
             return step()[0]
         shape = np.shape(x)
         samples = self._dropout_samples + (shape[0] if len(shape) == 2 else 1)
-        (cost, _), _ = at_once(step, setting(self, "_dropout_samples", samples))
+        (cost, _), _ = at_once(
+            map(partial.__call__, (step,)), setting(self, "_dropout_samples", samples)
+        )
         return cast("float", cost)
 
     def apply(self, gradients: Gradients, optimizer: Optimizer) -> None:

@@ -1,35 +1,27 @@
 """Several calls that no exception from elsewhere can come between.
 
 The exceptions of Ctrl-C, of other signal handlers and of ``PyThreadState_SetAsyncExc`` arrive
-between two bytecodes. Functions that are not written in Python have none, and neither have
-``map`` and ``partial``, by which they are called here. So what these functions do is done as one.
+between two bytecodes. Functions that are not written in Python have none, and neither have ``map``,
+``starmap`` and ``chain``, by which they are called here: what they do is done as one. ::
+
+    at_once(map(list.append, lists, values), setting(network, "_epoch", epoch))
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeVar
-
-T = TypeVar("T")
+from collections.abc import Iterable
+from itertools import chain
+from typing import Any
 
 
-def at_once(*calls: partial[Any]) -> list[Any]:
-    """Call functions that are not Python's, one after the other, and return what they return.
+def at_once(*calls: Iterable[Any]) -> list[Any]:
+    """Return the results of ``map`` or ``starmap`` of functions that are not Python's, in order.
 
     A call that raises is the last one.
     """
-    return list(map(partial.__call__, calls))
+    return list(chain(*calls))
 
 
-def setting(target: object, name: str, value: object) -> partial[None]:
+def setting(target: object, name: str, value: object) -> Iterable[None]:
     """Return the call that sets an attribute, past any ``__setattr__`` written in Python."""
-    return partial(object.__setattr__, target, name, value)
-
-
-def handed_on(first: partial[Any], second: Callable[[Any], T]) -> T:
-    """Return ``second(first())`` of functions that are not Python's.
-
-    What the first one returns, a file descriptor for instance, cannot get lost on the way.
-    """
-    return next(map(second, map(partial.__call__, (first,))))
+    return map(object.__setattr__, (target,), (name,), (value,))

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 from problem import SECONDS, Work, busy, exit_code, fork, main, thread_count
 
+import chainrule as cr
 from chainrule.serving import Batcher
 
 work = Work()
@@ -67,6 +72,91 @@ def during(what: str) -> None:
             assert exit_code(fork(child)) == 0
             assert work.predicts_right()
     assert work.is_right()
+
+
+class Hook:
+    """Calls a function once, after the first epoch or the third step of the second one."""
+
+    def __init__(self, where: str, call: Callable[[], object]) -> None:
+        self.call, self.done = call, False
+        setattr(self, f"on_{where}_end", self.epoch if where == "epoch" else self.batch)
+
+    def epoch(self, network: cr.Network, history: cr.History) -> None:
+        self.once(True)
+
+    def batch(self, network: cr.Network, epoch: int, step: int, cost: float) -> None:
+        self.once((epoch, step) == (2, 3))
+
+    def once(self, now: bool) -> None:
+        if now and not self.done:
+            self.done = True
+            self.call()
+
+
+def fit_around(where: str, optimizer: str, call: Callable[[cr.Network], object]) -> cr.Network:
+    """Three epochs in which a callback is called with the network."""
+    net = copy.deepcopy(work.net)
+    hook = Hook(where, lambda: call(net))
+    options = {"optimizer": getattr(cr, optimizer)(0.01), "batch_size": 100, "threads": 2}
+    net.fit(work.x, work.y, epochs=3, callbacks=[hook], **options)
+    assert hook.done
+    return net
+
+
+def trains_alone(net: cr.Network) -> bool:
+    """Whether a network can do all that one can that no fit holds, with the bits of its copy."""
+    twin, refusals = copy.deepcopy(net), []
+
+    def fits_again(network: cr.Network, history: cr.History) -> None:
+        try:
+            network.fit(work.x, work.y, learning_rate=0.1)
+        except RuntimeError as error:
+            refusals.append(str(error))
+
+    for each, callbacks in ((net, [fits_again]), (twin, [])):
+        each.fit(work.x, work.y, optimizer=cr.Adam(), callbacks=callbacks, threads=2)
+        each.train_step(work.x, work.y, learning_rate=0.1)
+    assert len(refusals) == 1
+    assert "already running" in refusals[0]
+    with tempfile.TemporaryDirectory() as folder:
+        net.save(Path(folder) / "net")
+        loaded = cr.Network.load(Path(folder) / "net")
+    outputs = {each.predict(work.x).tobytes() for each in (net, twin, loaded, net.freeze())}
+    return len(outputs) == 1 and loaded.epoch == net.epoch == twin.epoch
+
+
+def in_a_callback(where: str, optimizer: str) -> None:
+    """The child fits the network that is in a fit there; the parent's has the bits of no fork."""
+    codes = []
+
+    def forks(net: cr.Network) -> None:
+        codes.append(exit_code(fork(lambda: trains_alone(net))))
+
+    expected = fit_around(where, optimizer, lambda net: None)
+    net = fit_around(where, optimizer, forks)
+    assert codes == [0]
+    assert net.get_parameters().tobytes() == expected.get_parameters().tobytes()
+    assert net.epoch == expected.epoch == 3
+    assert trains_alone(net)
+
+
+def children_go_on(where: str, optimizer: str) -> None:
+    """A child that returns from the callback ends the fit as its parent does."""
+    expected = fit_around(where, optimizer, lambda net: None).get_parameters().tobytes()
+    children = []
+
+    def forks(net: cr.Network) -> None:
+        children.append(os.fork())
+        if children[-1] == 0:
+            signal.alarm(SECONDS)
+
+    net = fit_around(where, optimizer, forks)
+    same = net.get_parameters().tobytes() == expected
+    if children == [0]:
+        os._exit(0 if same and trains_alone(net) else 1)
+    assert same
+    assert trains_alone(net)
+    assert exit_code(children[0]) == 0
 
 
 def from_another_thread() -> None:

@@ -24,7 +24,6 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.files.target import find, keep_access
-from chainrule.uninterrupted import handed_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -55,7 +54,8 @@ def reading(path: Path, what: str) -> Iterator[BinaryIO]:
         # A pipe that has just taken the file's place does not wait for a writer.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         as_file = cast("Callable[[int], BinaryIO]", partial(open, mode="rb"))
-        with handed_on(partial(os.open, path, flags), as_file) as file:
+        # In one call: the handle cannot get lost between two.
+        with next(map(as_file, map(os.open, (path,), (flags,)))) as file:
             _check_regular(os.fstat(file.fileno()))
             yield file
     except (RecursionError, ValueError) as error:  # the former from deeply nested JSON

@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import stat
-from functools import partial
 from typing import NamedTuple
 
 from chainrule.uninterrupted import at_once
@@ -66,7 +65,7 @@ def check_replaceable(path: str) -> None:
     temporary = target.temporary()
     made = map(os.open, (temporary,), (os.O_CREAT | os.O_EXCL | os.O_WRONLY,), (0o600,))
     try:
-        at_once(partial(next, map(os.close, made)), partial(os.unlink, temporary))
+        at_once(map(os.close, made), map(os.unlink, (temporary,)))
     except OSError as error:
         reason = f"No file can be made in the folder {target.folder!r}: {error.strerror}"
         raise OSError(error.errno, reason, path) from error

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from chainrule import _core
 from chainrule.inputs.numbers import nonnegative, positive
 from chainrule.schedules import LearningRate, Schedule
-from chainrule.uninterrupted import setting
+from chainrule.uninterrupted import at_once, setting
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,14 +119,13 @@ class Optimizer(ABC):
         owner = self._network() if self._network is not None else None
         # A state without updates holds nothing: the call that made it was refused.
         if self._state is None or (owner is not network and not self._state.step):
-            owning(self, network, fresh_state(self, network))()
+            at_once(owning(self, network, fresh_state(self, network)))
         elif owner is not network:
             raise ValueError(
                 f"this {type(self).__name__} holds state of another network: "
                 "make a new optimizer, or call reset() first"
             )
-        assert self._state is not None
-        return self._state
+        return self._state  # type: ignore[return-value]  # at_once has set it
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state: all that `load_state_dict` needs to go on with the same bits.
@@ -176,10 +175,10 @@ class Optimizer(ABC):
         fresh = fresh_state(self, network)
         fill_state(self, fresh, rest)
         set_schedule(self, rest)
-        owning(self, network, fresh)()
+        at_once(owning(self, network, fresh))
 
     def _forget(self) -> None:
-        vars(self).update(_state=None, _network=None)
+        at_once(setting(self, "_state", None), setting(self, "_network", None))
 
     @abstractmethod
     def _hyperparameters(self) -> dict[str, float]:
@@ -249,12 +248,14 @@ def fill_state(
 
 def owning(
     optimizer: Optimizer, network: _core.Network, state: _core.OptimizerState
-) -> partial[None]:
-    """Return the call that sets an optimiser's state and network: both, or none if interrupted."""
-    return partial(vars(optimizer).update, _state=state, _network=weakref.ref(network))
+) -> Iterable[None]:
+    """Return the calls that set an optimiser's state and network, for ``at_once``."""
+    return chain(
+        setting(optimizer, "_state", state), setting(optimizer, "_network", weakref.ref(network))
+    )
 
 
-def setting_rate(optimizer: Optimizer, rate: float) -> partial[None]:
+def setting_rate(optimizer: Optimizer, rate: float) -> Iterable[None]:
     """Return the call that sets a learning rate."""
     return setting(optimizer, "_learning_rate", nonnegative(rate, "learning_rate"))
 

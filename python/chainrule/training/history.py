@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chainrule.extras import require
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from numpy.typing import NDArray
 
@@ -155,25 +154,26 @@ def added(
     *,
     metrics: Mapping[str, float],
     validation: Mapping[str, float],
-) -> list[partial[None]]:
+) -> Iterable[None]:
     """Return the calls that append an epoch, for ``at_once``.
 
     `validation` has a cost among its metrics, or is empty.
     """
-    calls = [
-        partial(history.cost.append, cost),
-        partial(history.learning_rate.append, learning_rate),
-        partial(history.seconds.append, seconds),
+    lists: list[list[Any]] = [
+        history.epochs,
+        history.cost,
+        history.learning_rate,
+        history.seconds,
     ]
+    values: list[Any] = [epoch, cost, learning_rate, seconds]
     for name, value in metrics.items():
-        calls.append(partial(history.metrics.setdefault(name, []).append, value))
+        lists.append(history.metrics.setdefault(name, []))
+        values.append(value)
     for name, value in validation.items():
-        values = history.validation_cost
-        if name != "cost":
-            values = history.validation_metrics.setdefault(name, [])
-        calls.append(partial(values.append, value))
-    calls.append(partial(history.epochs.append, epoch))
-    return calls
+        of_metric = history.validation_metrics.setdefault
+        lists.append(history.validation_cost if name == "cost" else of_metric(name, []))
+        values.append(value)
+    return map(list.append, reversed(lists), reversed(values))  # the epoch's number last
 
 
 def cut(history: History, n: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from functools import partial
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -218,20 +218,20 @@ def _take_over(run: Run, saved: Saved, history: History) -> None:
     fill_state(optimizer, state, saved.state("optimizer.", "optimizer"))
     set_schedule(optimizer, fit["optimizer"])
     changes = [owning(optimizer, network, state), setting(run, "history", history)]
-    changes.append(partial(run.publish, history))
+    changes.append(map(run.publish, (history,)))
     if fit["learning_rate"] is not None:
         changes.append(setting_rate(optimizer, fit["learning_rate"]))
-    at_once(partial(network.set_parameters, saved.contents.parameters), *changes)
+    at_once(map(network.set_parameters, (saved.contents.parameters,)), *changes)
 
 
 def _keep(monitor: Monitor, parameters: NDArray[Any]) -> None:
     """Let early stopping keep these parameters: they go through the network into a snapshot."""
     network = monitor.network
     before = _core.Snapshot(network, monitor.state)
-    take = partial(network.set_parameters, parameters)
-    keep = partial(_core.Snapshot, network, monitor.state)
+    take = map(network.set_parameters, (parameters,))
+    keep = map(_core.Snapshot, (network,), (monitor.state,))
     try:
-        _, monitor.snapshot, _ = at_once(take, keep, partial(before.restore))
+        _, monitor.snapshot, _ = at_once(take, keep, starmap(before.restore, ((),)))
     except BaseException:  # no memory is left for the snapshot
         before.restore()
         raise

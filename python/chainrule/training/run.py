@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from itertools import starmap
 from math import isfinite
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -188,15 +188,11 @@ class Run:
         """Measure, and count the epoch: in the history, the network and early stopping at once."""
         epoch = self.network.epoch + 1
         metrics, validation = self.measures.after_epoch()
-        changes = added(
-            self.history,
-            epoch,
-            cost,
-            learning_rate,
-            seconds,
-            metrics=metrics,
-            validation=validation,
-        )
+        network, options = self.network, {"metrics": metrics, "validation": validation}
+        changes = [
+            added(self.history, epoch, cost, learning_rate, seconds, **options),
+            map(_core.set_counters, (network,), (network.seed,), (epoch,)),
+        ]
         if self.monitor is not None:
             found = {
                 "cost": cost,
@@ -206,13 +202,12 @@ class Run:
             standing = self.monitor.after(epoch, found)
             changes.append(setting(self.history, "best_epoch", standing.best_epoch))
             changes.append(setting(self.monitor, "standing", standing))
-        network = self.network
-        at_once(*changes, partial(_core.set_counters, network, network.seed, epoch))
+        at_once(*changes)
 
     def _go_back(self) -> None:
         """Go back to the start of an epoch that diverged."""
         assert self.start is not None
-        at_once(partial(self.start.restore), setting(self, "diverged", True))
+        at_once(starmap(self.start.restore, ((),)), setting(self, "diverged", True))
 
     def _at(
         self,
