@@ -25,6 +25,7 @@ import numpy as np
 
 import chainrule as cr
 from chainrule import _core
+from chainrule.training.history import by_name
 
 SECONDS, LIMIT = float(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else sys.maxsize
 STUCK = 120  # seconds without an end of a round
@@ -106,7 +107,7 @@ def check_history(net: cr.Network, epochs_before: int) -> None:
         return
     n = len(history)
     assert net.epoch >= n
-    assert all(len(values) in (n, 0) for values in history._by_name().values())
+    assert all(len(values) in (n, 0) for values in by_name(history).values())
     assert history.epochs == list(range(net.epoch - n + 1, net.epoch + 1))
 
 
