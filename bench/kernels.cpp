@@ -193,11 +193,11 @@ int main(int argc, char** argv) {
   cases.products(7, 1000, 1000);
   cases.products(100, 500, 700);
   for (const Size rows : {1, 8, 64, 256}) cases.products(rows, 3000, 1000);
-#define X(name) cases.activation(Activation::name, #name);
+#define X(name, ...) cases.activation(Activation::name, #name);
   CHAINRULE_ACTIVATIONS(X)
 #undef X
   for (const Size n : {1, 3, 10, 100}) {
-#define X(name) cases.loss(Loss::name, #name, n);
+#define X(name, ...) cases.loss(Loss::name, #name, n);
     CHAINRULE_LOSSES(X)
 #undef X
   }

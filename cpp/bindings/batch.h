@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bindings/handle.h"
+#include "core/names.h"
 
 namespace chainrule::python {
 
@@ -20,7 +21,7 @@ inline double check_label_smoothing(const py::object& value, Loss loss) {
     throw py::value_error(
         "label_smoothing needs cross_entropy or binary_cross_entropy, whose targets are "
         "probabilities; the loss is " +
-        std::string(kLossNames[static_cast<std::size_t>(loss)]));
+        std::string(name_of(loss)));
   return smoothing;
 }
 

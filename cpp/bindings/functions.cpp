@@ -4,6 +4,7 @@
 
 #include "bindings/handle.h"
 #include "core/initialize.h"
+#include "core/names.h"
 #include "core/random.h"
 #include "core/roofline.h"
 #include "core/threads.h"
@@ -41,17 +42,13 @@ void run_elementary(ElementaryFunction function, PyArrayObject* out, PyArrayObje
 }
 
 py::object elementary(const std::string& name, const py::object& x) {
-  std::size_t which = 0;
-  while (which < std::size(kElementaryNames) && kElementaryNames[which] != name) ++which;
-  if (which == std::size(kElementaryNames))
-    throw py::value_error("unknown elementary function '" + name + "'");
+  const auto function = parse_name<ElementaryFunction>(name, "elementary function");
   if (!PyArray_Check(x.ptr()) || !PyArray_ISCARRAY_RO(as_array(x)) ||
       (PyArray_TYPE(as_array(x)) != NPY_FLOAT && PyArray_TYPE(as_array(x)) != NPY_DOUBLE))
     throw py::type_error("x must be a C-contiguous float32 or float64 array");
   auto out =
       py::reinterpret_steal<py::object>(PyArray_NewLikeArray(as_array(x), NPY_CORDER, nullptr, 0));
   if (!out) throw py::error_already_set();
-  const auto function = static_cast<ElementaryFunction>(which);
   if (PyArray_TYPE(as_array(x)) == NPY_FLOAT)
     run_elementary<float>(function, as_array(out), as_array(x));
   else
@@ -78,10 +75,10 @@ void set_threads(int n) {
   set_num_threads(n);
 }
 
-template <std::size_t N>
-py::tuple name_tuple(const std::string_view (&names)[N]) {
-  py::tuple tuple(N);
-  for (std::size_t i = 0; i < N; ++i) tuple[i] = py::str(std::string(names[i]));
+template <class Enum>
+py::tuple name_tuple() {
+  py::tuple tuple(std::size(kNames<Enum>));
+  for (std::size_t i = 0; i < tuple.size(); ++i) tuple[i] = py::str(std::string(kNames<Enum>[i]));
   return tuple;
 }
 
@@ -105,10 +102,10 @@ py::dict config() {
 }  // namespace
 
 void bind_functions(py::module_& module) {
-  module.attr("ACTIVATIONS") = name_tuple(kActivationNames);
-  module.attr("LOSSES") = name_tuple(kLossNames);
+  module.attr("ACTIVATIONS") = name_tuple<Activation>();
+  module.attr("LOSSES") = name_tuple<Loss>();
   module.attr("MAX_THREADS") = kMaxThreads;
-  module.attr("INITIALIZERS") = name_tuple(kInitializerNames);
+  module.attr("INITIALIZERS") = name_tuple<Initializer>();
   module.def("permutation", &epoch_permutation, py::arg("seed"), py::arg("epoch"), py::arg("n"));
   module.def("philox4x32", &philox, py::arg("key"), py::arg("counter"));
   module.def("elementary", &elementary, py::arg("name"), py::arg("x"));

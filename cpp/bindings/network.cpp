@@ -1,27 +1,15 @@
 // Network and Predictor: construction, properties and views.
 #include <pybind11/stl.h>
 
-#include <array>
-#include <string_view>
 #include <vector>
 
 #include "bindings/handle.h"
 #include "bindings/instances.h"
 #include "core/initialize.h"
+#include "core/names.h"
 
 namespace chainrule::python {
 namespace {
-
-// The enumerator called `name` in a list of names.
-template <class Enum, std::size_t N>
-Enum named(const std::string_view (&names)[N], const std::string& name, const char* what) {
-  std::string all;
-  for (std::size_t i = 0; i < N; ++i) {
-    if (names[i] == name) return static_cast<Enum>(i);
-    all += (i > 0 ? ", " : "") + std::string(names[i]);
-  }
-  throw py::value_error("unknown " + std::string(what) + " '" + name + "', expected one of " + all);
-}
 
 std::size_t parse_size(py::handle item, std::size_t place) {
   const std::string where = "sizes[" + std::to_string(place) + "]";
@@ -56,20 +44,16 @@ std::vector<Activation> parse_activations(const std::vector<std::string>& names,
                           std::to_string(layers) + " layers: give one name, or one a layer");
   std::vector<Activation> activations;
   for (const std::string& name : names)
-    activations.push_back(named<Activation>(kActivationNames, name, "activation"));
+    activations.push_back(parse_name<Activation>(name, "activation"));
   for (std::size_t l = 0; l + 1 < layers; ++l)
     if (activations[l] == Activation::softmax)
       throw py::value_error("the activation of layer " + std::to_string(l + 1) + " of " +
                             std::to_string(layers) +
                             " is softmax, which is for the last layer only");
-  if (is_fused(loss) && activations.back() != fused_output(loss)) {
-    const auto name = [](const auto& names_of, auto value) {
-      return std::string(names_of[static_cast<std::size_t>(value)]);
-    };
-    throw py::value_error("loss '" + name(kLossNames, loss) + "' needs a " +
-                          name(kActivationNames, fused_output(loss)) + " output, got " +
-                          name(kActivationNames, activations.back()));
-  }
+  if (const auto needed = fused_output(loss); needed && activations.back() != *needed)
+    throw py::value_error("loss '" + std::string(name_of(loss)) + "' needs a " +
+                          std::string(name_of(*needed)) + " output, got " +
+                          std::string(name_of(activations.back())));
   return activations;
 }
 
@@ -94,7 +78,7 @@ std::unique_ptr<PyNetwork> make_network(const py::sequence& sizes,
                                         const std::string& loss_name, const std::string& dtype,
                                         bool bias) {
   const std::vector<std::size_t> parsed = parse_sizes(sizes);
-  const Loss loss = named<Loss>(kLossNames, loss_name, "loss");
+  const Loss loss = parse_name<Loss>(loss_name, "loss");
   const std::vector<Activation> g = parse_activations(activations, parsed.size() - 1, loss);
   auto handle = std::make_unique<PyNetwork>();
   if (dtype == "float32")
@@ -143,8 +127,7 @@ py::tuple activations_of(Handle& handle) {
   const Layout& layout = handle.layout();
   py::tuple names(layout.layers.size());
   for (std::size_t l = 0; l < layout.layers.size(); ++l)
-    names[l] = py::str(
-        std::string(kActivationNames[static_cast<std::size_t>(layout.layers[l].activation)]));
+    names[l] = py::str(std::string(name_of(layout.layers[l].activation)));
   return names;
 }
 
@@ -172,7 +155,7 @@ void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes,
     throw py::value_error("expected one initializer a layer");
   std::vector<Initializer> parsed;
   for (const std::string& scheme : schemes)
-    parsed.push_back(named<Initializer>(kInitializerNames, scheme, "initializer"));
+    parsed.push_back(parse_name<Initializer>(scheme, "initializer"));
   Gate::Trainer alone(handle.gate);
   begin_writing(alone);
   handle.visit([&](auto& typed) {
@@ -230,10 +213,7 @@ void bind_network(py::module_& module) {
           "activations", [](PyNetwork& self) { return activations_of(self); },
           "The name of each layer's activation.")
       .def_property_readonly(
-          "loss",
-          [](PyNetwork& self) {
-            return std::string(kLossNames[static_cast<std::size_t>(self.layout().loss)]);
-          },
+          "loss", [](PyNetwork& self) { return std::string(name_of(self.layout().loss)); },
           "The name of the cost of one sample.")
       .def_property_readonly(
           "dtype", [](PyNetwork& self) { return dtype_of(self); },

@@ -2,9 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include "core/layout.h"
+#include "kernels/lists.h"
 
 namespace chainrule {
 
@@ -15,18 +15,7 @@ namespace chainrule {
   X(he_normal)                    \
   X(lecun_normal)                 \
   X(zeros)
-
-enum class Initializer {
-#define X(name) name,
-  CHAINRULE_INITIALIZERS(X)
-#undef X
-};
-
-inline constexpr std::string_view kInitializerNames[] = {
-#define X(name) #name,
-    CHAINRULE_INITIALIZERS(X)
-#undef X
-};
+CHAINRULE_LIST(Initializer, CHAINRULE_INITIALIZERS);
 
 // W^l of `layer` (counted from 1), in the parameter buffer at `parameters`.
 template <class T>

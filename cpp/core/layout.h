@@ -12,8 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
-#include "core/activation.h"
-#include "core/loss.h"
+#include "kernels/lists.h"
 
 namespace chainrule {
 

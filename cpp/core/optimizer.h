@@ -10,11 +10,9 @@
 #include "core/layout.h"
 #include "core/parallel.h"
 #include "kernels/kernels.h"
+#include "kernels/lists.h"
 
 namespace chainrule {
-
-enum class Rule { sgd, adam, adamw, rmsprop, adagrad };
-inline constexpr std::string_view kRuleNames[] = {"sgd", "adam", "adamw", "rmsprop", "adagrad"};
 
 inline constexpr double kNoClipping = std::numeric_limits<double>::infinity();
 

@@ -15,6 +15,7 @@
 #endif
 
 #include "chainrule/model.h"
+#include "core/names.h"
 #include "model/json.h"
 #include "model/sha256.h"
 
@@ -27,11 +28,13 @@ constexpr std::size_t kMaxHeader = std::size_t{1} << 20;
 constexpr std::string_view kFormat = "chainrule 1";
 constexpr std::string_view kCheckpoint = "chainrule checkpoint 1";
 
-template <class Enum, std::size_t n>
-Enum named(const std::string_view (&names)[n], const std::string& name, std::string_view what) {
-  const auto found = std::find(std::begin(names), std::end(names), name);
-  if (found == std::end(names)) throw LoadError("its " + std::string(what) + " is unknown");
-  return static_cast<Enum>(found - std::begin(names));
+template <class Enum>
+Enum named(const std::string& name, std::string_view what) {
+  try {
+    return parse_name<Enum>(name, what);
+  } catch (const std::invalid_argument&) {
+    throw LoadError("its " + std::string(what) + " is unknown");
+  }
 }
 
 std::uint64_t decimal(const std::string& text, const std::string& name) {
@@ -61,10 +64,9 @@ Architecture parse_architecture(const std::string& text) {
     result.sizes.push_back(static_cast<std::size_t>(n));
   }
   if (result.sizes.size() < 2) throw LoadError("its sizes are fewer than two");
-  result.loss = named<Loss>(kLossNames, json::member(object, "loss", kWhat).text("loss"), "loss");
+  result.loss = named<Loss>(json::member(object, "loss", kWhat).text("loss"), "loss");
   for (const json::Value& name : json::member(object, "activations", kWhat).array("activations"))
-    result.activations.push_back(
-        named<Activation>(kActivationNames, name.text("activations"), "activation"));
+    result.activations.push_back(named<Activation>(name.text("activations"), "activation"));
   if (result.activations.size() + 1 != result.sizes.size())
     throw LoadError("it does not have one activation a layer");
   const auto last = result.activations.end() - 1;
@@ -85,13 +87,11 @@ std::string write_architecture(const Architecture& architecture) {
     for (const auto& value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
     return text + "]";
   };
-  const auto name_of = [](Activation g) {
-    return json::quoted(kActivationNames[static_cast<std::size_t>(g)]);
-  };
   return "{\"sizes\": " +
          list(architecture.sizes, [](std::size_t n) { return std::to_string(n); }) +
-         ", \"activations\": " + list(architecture.activations, name_of) +
-         ", \"loss\": " + json::quoted(kLossNames[static_cast<std::size_t>(architecture.loss)]) +
+         ", \"activations\": " +
+         list(architecture.activations, [](Activation g) { return json::quoted(name_of(g)); }) +
+         ", \"loss\": " + json::quoted(name_of(architecture.loss)) +
          ", \"dtype\": " + (architecture.is_double ? "\"float64\"" : "\"float32\"") +
          ", \"bias\": " + (architecture.has_bias ? "true" : "false") + "}";
 }

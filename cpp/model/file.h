@@ -9,8 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/activation.h"
-#include "core/loss.h"
+#include "kernels/lists.h"
 
 namespace chainrule {
 

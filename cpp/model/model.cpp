@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "core/names.h"
 #include "core/network.h"
 #include "core/training.h"
 #include "kernels/kernels.h"
@@ -118,13 +119,12 @@ std::vector<std::size_t> Model<T>::sizes() const {
 template <class T>
 std::vector<std::string_view> Model<T>::activations() const {
   std::vector<std::string_view> names;
-  for (const Activation g : state_->architecture.activations)
-    names.push_back(kActivationNames[static_cast<std::size_t>(g)]);
+  for (const Activation g : state_->architecture.activations) names.push_back(name_of(g));
   return names;
 }
 template <class T>
 std::string_view Model<T>::loss() const noexcept {
-  return kLossNames[static_cast<std::size_t>(state_->architecture.loss)];
+  return name_of(state_->architecture.loss);
 }
 
 template <class T>

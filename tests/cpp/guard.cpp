@@ -88,7 +88,7 @@ void products(Size rows, Size n_in, Size n_out) {
   if (rows == 1 && layer.ld < chainrule::kLanesOf<T>) {
     name_case("narrow_row", rows, n_in, n_out);
     Guarded<T> out(n_out);
-    for (std::size_t i = 0; i < std::size(chainrule::kActivationNames); ++i) {
+    for (std::size_t i = 0; i < std::size(chainrule::kNames<chainrule::Activation>); ++i) {
       const auto activation = static_cast<chainrule::Activation>(i);
       k.narrow_row(activation, out, n_out, a, w, ld, b, n_in, n_out);
       k.narrow_row(activation, z, ldz, a, w, ld, nullptr, n_in, n_out);
@@ -115,9 +115,9 @@ void rowwise(Size rows, Size n) {
   const Size ld = padded<T>(n);
   Guarded<T> z(rows * ld), a(rows * ld), d(rows * ld), out(rows * n), y(rows * n);
   Guarded<T> scale(rows), cost(rows);
-  for (std::size_t g = 0; g < std::size(chainrule::kActivationNames); ++g) {
+  for (std::size_t g = 0; g < std::size(chainrule::kNames<chainrule::Activation>); ++g) {
     const auto activation = static_cast<chainrule::Activation>(g);
-    name_case(chainrule::kActivationNames[g].data(), rows, n, n);
+    name_case(chainrule::kNames<chainrule::Activation>[g].data(), rows, n, n);
     k.activate(activation, out, n, z, ld, rows, n);
     k.activate(activation, z, ld, z, ld, rows, n);
     k.multiply_derivative(activation, d, ld, z, ld, a, ld, rows, n);
@@ -125,9 +125,9 @@ void rowwise(Size rows, Size n) {
   name_case("drop", rows, n, n);
   k.drop(z, d, a, ld, {{1, 2}, 3, 1u << 30, 5}, T(2), 0, rows, n);
   k.multiply(d, a, ld, rows, n);
-  for (std::size_t i = 0; i < std::size(chainrule::kLossNames); ++i) {
+  for (std::size_t i = 0; i < std::size(chainrule::kNames<chainrule::Loss>); ++i) {
     const auto loss = static_cast<chainrule::Loss>(i);
-    name_case(chainrule::kLossNames[i].data(), rows, n, n);
+    name_case(chainrule::kNames<chainrule::Loss>[i].data(), rows, n, n);
     k.loss(loss, cost, d, ld, z, ld, a, ld, y, n, scale, rows, n);
     k.loss(loss, cost, nullptr, 0, z, ld, a, ld, y, n, scale, rows, n);
   }
@@ -137,8 +137,8 @@ template <class T>
 void flat(Size n) {
   const chainrule::Kernels<T>& k = chainrule::kernels<T>();
   Guarded<T> x(n), out(n);
-  for (std::size_t f = 0; f < std::size(chainrule::kElementaryNames); ++f) {
-    name_case(chainrule::kElementaryNames[f].data(), 1, n, n);
+  for (std::size_t f = 0; f < std::size(chainrule::kNames<chainrule::ElementaryFunction>); ++f) {
+    name_case(chainrule::kNames<chainrule::ElementaryFunction>[f].data(), 1, n, n);
     k.elementary(static_cast<chainrule::ElementaryFunction>(f), out, x, n);
   }
   const Size whole = padded<T>(n);
