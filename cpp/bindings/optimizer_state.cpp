@@ -92,7 +92,7 @@ py::dict get_state(PyNetwork& handle, Optimizer<T>& optimizer, Rule rule) {
               static_cast<T*>(PyArray_DATA(as_array(vectors[i]))));
   });
   result["step"] = step;
-  if (rule == Rule::adam || rule == Rule::adamw) {
+  if (is_adam(rule)) {
     result["beta1_power"] = powers.beta1;
     result["beta2_power"] = powers.beta2;
   }

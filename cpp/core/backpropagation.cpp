@@ -79,10 +79,10 @@ void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::
     const Size stride = to_size(layer.stride);
     T* const z = row(ws_.layers[l].z, layer.stride, at);
     T* const out = row(ws_.layers[l].a, layer.stride, at);
-    const bool narrow = layer.ld < kLanesOf<T>;
+    const bool narrow = layer.ld < kLanes<T>;
     const T* const b = network_.bias(layer);
     const bool whole = layer.activation == Activation::softmax;
-    parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanesOf<T>, [&](auto first, auto last) {
+    parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanes<T>, [&](auto first, auto last) {
       const Size n_out = to_size(last - first);
       k.affine(z + first, stride, a, lda, network_.weights(layer) + first, to_size(layer.ld),
                b != nullptr ? b + first : nullptr, n, to_size(layer.n_in), n_out);
@@ -139,7 +139,7 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
     const Layer& layer = layout.layers[l];
     const auto& views = ws_.layers[l];
     const Size below = to_size(views.input_stride);
-    parallel_ranges(threads, layer.n_in, kLanesOf<T>, [&](auto first, auto last) {
+    parallel_ranges(threads, layer.n_in, kLanes<T>, [&](auto first, auto last) {
       const Size n_in = to_size(last - first);
       T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at) + first;
       k.affine_transposed(d, below, row(views.delta, layer.stride, at), to_size(layer.stride),
@@ -176,7 +176,7 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
       const Size stride = to_size(layer.stride);
       const T* const delta = row(views.delta, layer.stride, chunk.first);
       // Whole blocks of a narrow layer, and whole strips; the grain does not reach the bits.
-      constexpr std::size_t grain = 3 * kLanesOf<T>;
+      constexpr std::size_t grain = 3 * kLanes<T>;
       static_assert(grain % kStrip == 0);
       const auto [begin, end] = share(layer.n_in, grain, i, ranges);
       if (begin < end)

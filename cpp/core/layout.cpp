@@ -35,7 +35,7 @@ std::size_t round_up(std::size_t n, std::size_t multiple) {
 
 template <class T>
 std::size_t padded_stride(std::size_t n) {
-  constexpr std::size_t lanes = kLanesOf<T>;
+  constexpr std::size_t lanes = kLanes<T>;
   const std::size_t stride = round_up(n, lanes);
   return stride * sizeof(T) % 2048 == 0 ? stride + lanes : stride;
 }
@@ -43,7 +43,7 @@ std::size_t padded_stride(std::size_t n) {
 template <class T>
 Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activation> activations,
                    Loss loss, bool has_bias) {
-  constexpr std::size_t lanes = kLanesOf<T>;
+  constexpr std::size_t lanes = kLanes<T>;
   Layout layout;
   layout.loss = loss;
   layout.has_bias = has_bias;

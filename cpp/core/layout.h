@@ -12,12 +12,10 @@
 #include <stdexcept>
 #include <vector>
 
+#include "kernels/kernels.h"
 #include "kernels/lists.h"
 
 namespace chainrule {
-
-template <class T>
-inline constexpr std::size_t kLanesOf = 64 / sizeof(T);
 
 // Thrown when a product of sizes does not fit into the address space.
 class SizeOverflow : public std::overflow_error {

@@ -34,7 +34,7 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
     T* next = workspace + tile * layout.max_stride;
     for (const Layer& layer : layout.layers) {
       const bool last = &layer == &layout.layers.back();
-      const bool narrow = layer.ld < kLanesOf<T>;
+      const bool narrow = layer.ld < kLanes<T>;
       const Size stride = static_cast<Size>(layer.stride);
       T* const target = last ? out + static_cast<Size>(first) * out_stride : z;
       const Size target_stride = last ? out_stride : stride;
@@ -47,7 +47,7 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
       if (n == 1 && narrow) {
         k.narrow_row(layer.activation, target, last ? n_out : stride, a, w, ld, b, n_in, n_out);
       } else {
-        parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanesOf<T>,
+        parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanes<T>,
                         [=, &k, &layer](auto begin, auto end) {
                           const Size count = static_cast<Size>(end - begin);
                           k.affine(z + begin, stride, a, lda, w + begin, ld,
@@ -69,8 +69,8 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
 
 template <class T>
 const Kernels<T>& kernels_for(const Layout& layout, std::size_t rows) {
-  const std::size_t few_rows = layout.max_ld < kLanesOf<T> ? 16 : 4;
-  const bool short_vectors = layout.max_ld <= kLanesOf<T> && rows <= few_rows;
+  const std::size_t few_rows = layout.max_ld < kLanes<T> ? 16 : 4;
+  const bool short_vectors = layout.max_ld <= kLanes<T> && rows <= few_rows;
   return short_vectors ? narrow_kernels<T>() : kernels<T>();
 }
 

@@ -14,6 +14,9 @@
 
 namespace chainrule {
 
+// The rules that keep running means of g and g² with bias corrections, which need β^t.
+constexpr bool is_adam(Rule rule) { return rule == Rule::adam || rule == Rule::adamw; }
+
 inline constexpr double kNoClipping = std::numeric_limits<double>::infinity();
 
 struct Hyperparameters {
@@ -74,13 +77,12 @@ class Optimizer {
     bool is_bias;
   };
 
-  bool is_adam() const { return rule_ == Rule::adam || rule_ == Rule::adamw; }
   bool clips_norm() const { return hyper_.clip_norm != kNoClipping; }
   bool penalizes() const { return hyper_.l1 != 0 || hyper_.l2 != 0; }
   GradientTerms penalties(const Part& part) const;
   double norm_scale() const;
-  void apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
-             double learning_rate, const GradientTerms& terms);
+  UpdateConstants constants(double learning_rate) const;
+  UpdateState<T> state_from(std::size_t begin);
 
   Rule rule_;
   Hyperparameters hyper_;

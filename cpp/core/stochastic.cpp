@@ -54,8 +54,7 @@ void StochasticDescent<T>::forward() {
     const Size n_in = to_size(layer.n_in);
     T* const out = row(views.a, layer.stride);
     parallel_ranges(
-        threads_, layer.n_out, kLanesOf<T>,
-        [=, this, &layout, &layer, &views](auto begin, auto end) {
+        threads_, layer.n_out, kLanes<T>, [=, this, &layout, &layer, &views](auto begin, auto end) {
           const Size n_out = to_size(end - begin);
           T* const w = network_.parameters.data() + layer.weights + begin;
           T* const b = layout.has_bias ? network_.parameters.data() + layer.bias + begin : nullptr;
@@ -87,7 +86,7 @@ void StochasticDescent<T>::backward() {
     const auto& views = ws_.layers[l - 1];
     const Size stride = to_size(below.stride);
     parallel_ranges(
-        threads_, layer.n_in, kLanesOf<T>, [=, this, &layer, &below, &views](auto begin, auto end) {
+        threads_, layer.n_in, kLanes<T>, [=, this, &layer, &below, &views](auto begin, auto end) {
           const Size n_in = to_size(end - begin);
           T* const d = row(views.delta, below.stride) + begin;
           kernels_.affine_transposed(d, stride, row(ws_.layers[l].delta, layer.stride),

@@ -14,6 +14,11 @@ namespace chainrule {
 
 using Size = std::ptrdiff_t;
 
+// Elements of one 64-byte block. Rows of W and of workspaces are padded to whole blocks, and every
+// reduction runs over so many lanes, whatever the vector width.
+template <class T>
+inline constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
+
 // What a gradient kernel does with acc = Σ_s δ_sj a_sk, the sum over the samples of one chunk.
 enum class Accumulate {
   store,     // g = acc
@@ -32,15 +37,26 @@ struct GradientTerms {
   double weight_decay = 0;
 };
 
-struct AdamConstants {
-  double one_minus_beta1, beta2, one_minus_beta2, eps;
-  double shrink;            // η λ in AdamW
-  double step_size;         // η / (1 - β1^t)
-  double sqrt_correction2;  // √(1 - β2^t)
+// What the rules remember of every parameter: the running means of g and of g² (or the sum of g²)
+// and the velocity of momentum; null where a rule does without.
+template <class T>
+struct UpdateState {
+  T* mean;
+  T* square;
+  T* velocity;
 };
 
-struct RmspropConstants {
-  double alpha, one_minus_alpha, eps, momentum, learning_rate;
+// The numbers of one update.
+struct UpdateConstants {
+  double learning_rate = 0;  // η; η / (1 - β1^t) in Adam, η over its decay in Adagrad
+  double momentum = 0;       // μ
+  bool nesterov = false;
+  double one_minus_beta1 = 0;   // of the mean of g: 1 - β1, or 1 - α
+  double beta2 = 0;             // of the mean of g²: β2, or α
+  double one_minus_beta2 = 0;   // 1 - β2, or 1 - α
+  double eps = 0;               // ε
+  double sqrt_correction2 = 1;  // √(1 - β2^t)
+  double shrink = 0;            // η λ in AdamW
 };
 
 // The units that dropout leaves out of a layer: those whose random word is below the threshold.
@@ -112,17 +128,9 @@ struct Kernels {
   void (&loss)(Loss loss, T* cost /*(rows)*/, T* d, Size ldd, const T* z, Size ldz, const T* a,
                Size lda, const T* y, Size ldy, const T* scale /*(rows)*/, Size rows, Size n);
 
-  // Updates over flat, padded buffers; n is a multiple of kLanes.
-  void (&sgd)(T* w, const T* g, Size n, const GradientTerms& terms, T learning_rate);
-  void (&momentum)(T* w, const T* g, T* velocity, Size n, const GradientTerms& terms,
-                   T learning_rate, T momentum, bool nesterov);
-  void (&adam)(T* w, const T* g, T* m, T* v, Size n, const GradientTerms& terms,
-               const AdamConstants& constants);
-  void (&rmsprop)(T* w, const T* g, T* square, T* mean /*null: not centered*/,
-                  T* velocity /*null: no momentum*/, Size n, const GradientTerms& terms,
-                  const RmspropConstants& constants);
-  void (&adagrad)(T* w, const T* g, T* sum, Size n, const GradientTerms& terms, T learning_rate,
-                  T eps);
+  // One update of flat, padded buffers; n is a multiple of kLanes.
+  void (&update)(Rule rule, T* w, const T* g, const UpdateState<T>& state, Size n,
+                 const GradientTerms& terms, const UpdateConstants& constants);
 
   // Σ g², g after its terms; n is a multiple of kLanes. Element i goes to lane i mod kLanes of
   // running sums in float64, lane = fma(g, g, lane), which are added in halves.

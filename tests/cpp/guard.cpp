@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/layout.h"
+#include "core/optimizer.h"
 #include "kernels/kernels.h"
 
 namespace {
@@ -85,7 +86,7 @@ void products(Size rows, Size n_in, Size n_out) {
   name_case("affine", rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, nullptr, rows, n_in, n_out);
-  if (rows == 1 && layer.ld < chainrule::kLanesOf<T>) {
+  if (rows == 1 && layer.ld < chainrule::kLanes<T>) {
     name_case("narrow_row", rows, n_in, n_out);
     Guarded<T> out(n_out);
     for (std::size_t i = 0; i < std::size(chainrule::kNames<chainrule::Activation>); ++i) {
@@ -147,12 +148,15 @@ void flat(Size n) {
   const chainrule::GradientTerms all = {0.1, 0.1, 0.5, 0.5, 0.1};
   for (const chainrule::GradientTerms& terms : {chainrule::GradientTerms{}, all}) {
     k.square_sum(g, w, whole, terms);
-    k.sgd(w, g, whole, terms, T(0.1));
-    k.momentum(w, g, first, whole, terms, T(0.1), T(0.9), true);
-    k.adam(w, g, first, second, whole, terms, {0.1, 0.9, 0.1, 1e-8, 0.1, 0.1, 0.1});
-    k.rmsprop(w, g, first, second, third, whole, terms, {0.9, 0.1, 1e-8, 0.9, 0.1});
-    k.rmsprop(w, g, first, nullptr, nullptr, whole, terms, {0.9, 0.1, 1e-8, 0, 0.1});
-    k.adagrad(w, g, first, whole, terms, T(0.1), T(1e-8));
+    for (std::size_t rule = 0; rule < std::size(chainrule::kNames<chainrule::Rule>); ++rule)
+      for (const bool whole_state : {true, false}) {
+        const auto which = static_cast<chainrule::Rule>(rule);
+        // What a rule may do without: the mean of g of RMSprop, and momentum.
+        T* const mean = whole_state || is_adam(which) ? static_cast<T*>(first) : nullptr;
+        T* const velocity = whole_state ? static_cast<T*>(third) : nullptr;
+        k.update(which, w, g, {mean, second, velocity}, whole, terms,
+                 {0.1, 0.9, true, 0.1, 0.9, 0.1, 1e-8, 0.1, 0.1});
+      }
   }
 }
 
