@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "core/forward.h"
+
 namespace chainrule {
 namespace {
-
-Size to_size(std::size_t n) { return static_cast<Size>(n); }
 
 // A row of a shuffled array comes from anywhere in memory: so many rows before it is copied, it is
 // asked for.
@@ -65,38 +65,39 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
   }
 }
 
+// z and a of every layer stay in the workspace, and what dropout leaves of a.
+template <class T>
+struct Backpropagation<T>::Forward : ForwardPass<T> {
+  const Backpropagation& owner;
+  const Chunk<T>& chunk;
+  std::size_t begin;
+
+  LayerOutput<T> output(std::size_t l, const Layer& layer) const {
+    const std::size_t at = chunk.first + begin;
+    const auto& views = owner.ws_.layers[l];
+    return {owner.row(views.z, layer.stride, at), owner.row(views.a, layer.stride, at),
+            to_size(layer.stride), owner.row(owner.activations(l), layer.stride, at)};
+  }
+
+  void finish(std::size_t l, const Layer& layer, const T* a, Size lda, std::size_t first,
+              Size n_out) const {
+    if (!owner.drops(l)) return;
+    const Dropout& dropout = owner.dropout_;
+    const auto& dropped = owner.ws_.dropped[l];
+    const std::size_t at = chunk.first + begin;
+    this->kernels.drop(owner.row(dropped.a, layer.stride, at) + first,
+                       owner.row(dropped.factor, layer.stride, at) + first, a, lda,
+                       dropout.mask(l, chunk.first_sample + begin),
+                       static_cast<T>(1 / (1 - dropout.rate(l))), to_size(first), this->rows,
+                       n_out);
+  }
+};
+
 template <class T>
 void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
                                  int threads) {
-  const Kernels<T>& k = kernels_;
-  const Layout& layout = network_.layout;
-  const Size n = to_size(end - begin);
-  const std::size_t at = chunk.first + begin;
-  const T* a = chunk.x.data + to_size(begin) * chunk.x.stride;
-  Size lda = chunk.x.stride;
-  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
-    const Layer& layer = layout.layers[l];
-    const Size stride = to_size(layer.stride);
-    T* const z = row(ws_.layers[l].z, layer.stride, at);
-    T* const out = row(ws_.layers[l].a, layer.stride, at);
-    const bool narrow = layer.ld < kLanes<T>;
-    const T* const b = network_.bias(layer);
-    const bool whole = layer.activation == Activation::softmax;
-    parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanes<T>, [&](auto first, auto last) {
-      const Size n_out = to_size(last - first);
-      k.affine(z + first, stride, a, lda, network_.weights(layer) + first, to_size(layer.ld),
-               b != nullptr ? b + first : nullptr, n, to_size(layer.n_in), n_out);
-      if (!whole) k.activate(layer.activation, out + first, stride, z + first, stride, n, n_out);
-      if (drops(l))
-        k.drop(row(ws_.dropped[l].a, layer.stride, at) + first,
-               row(ws_.dropped[l].factor, layer.stride, at) + first, out + first, stride,
-               dropout_.mask(l, chunk.first_sample + begin),
-               static_cast<T>(1 / (1 - dropout_.rate(l))), to_size(first), n, n_out);
-    });
-    if (whole) k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
-    a = row(activations(l), layer.stride, at);
-    lda = stride;
-  }
+  forward_layers<T>({chunk.x.data + to_size(begin) * chunk.x.stride, chunk.x.stride}, threads,
+                    Forward{{kernels_, network_, to_size(end - begin)}, *this, chunk, begin});
 }
 
 template <class T>

@@ -11,6 +11,8 @@
 
 namespace chainrule {
 
+inline Size to_size(std::size_t n) { return static_cast<Size>(n); }
+
 template <class T>
 struct Network {
   Layout layout;
