@@ -49,8 +49,7 @@ struct Batch {
     if (x.matrix.rows == 0)
       throw py::value_error("x has no rows: a cost is a mean over at least one sample");
     samples = {x.matrix, y.targets, weights.data, nullptr};
-    work =
-        3.0 * static_cast<double>(x.matrix.rows) * static_cast<double>(handle.layout().multiplies);
+    work = training_work(handle.layout(), x.matrix.rows);
   }
 
   // Mixes the targets with what says nothing; see check_label_smoothing.

@@ -3,6 +3,8 @@
 #include <string_view>
 
 #include "bindings/handle.h"
+#include "bindings/threads.h"
+#include "core/architecture.h"
 #include "core/initialize.h"
 #include "core/names.h"
 #include "core/random.h"
@@ -57,22 +59,14 @@ py::object elementary(const std::string& name, const py::object& x) {
 }
 
 double measure_fma(const std::string& dtype) {
-  if (dtype != "float32" && dtype != "float64")
-    throw py::value_error("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+  const bool is_double = is_float64(dtype);
   const GilRelease away;
-  return dtype == "float32" ? fma_rate<float>() : fma_rate<double>();
+  return is_double ? fma_rate<double>() : fma_rate<float>();
 }
 
 double measure_reads(std::size_t n_bytes) {
   const GilRelease away;
   return read_rate(n_bytes);
-}
-
-void set_threads(int n) {
-  if (n < 1 || n > kMaxThreads)
-    throw py::value_error("n is " + std::to_string(n) + ", expected 1 ... " +
-                          std::to_string(kMaxThreads));
-  set_num_threads(n);
 }
 
 template <class Enum>
@@ -109,7 +103,8 @@ void bind_functions(py::module_& module) {
   module.def("permutation", &epoch_permutation, py::arg("seed"), py::arg("epoch"), py::arg("n"));
   module.def("philox4x32", &philox, py::arg("key"), py::arg("counter"));
   module.def("elementary", &elementary, py::arg("name"), py::arg("x"));
-  module.def("set_num_threads", &set_threads, py::arg("n"));
+  module.def(
+      "set_num_threads", [](int n) { set_num_threads(checked_threads(n, "n")); }, py::arg("n"));
   module.def("get_num_threads", &get_num_threads);
   module.def("config", &config);
   module.def("fma_rate", &measure_fma, py::arg("dtype"),

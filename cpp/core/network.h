@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 #include "core/aligned_buffer.h"
 #include "core/data.h"
@@ -18,9 +17,8 @@ struct Network {
   Layout layout;
   AlignedBuffer<T> parameters;
 
-  Network(std::span<const std::size_t> sizes, std::span<const Activation> activations, Loss loss,
-          bool bias)
-      : layout(make_layout<T>(sizes, activations, loss, bias)), parameters(layout.size) {}
+  explicit Network(const Architecture& architecture)
+      : layout(make_layout<T>(architecture)), parameters(layout.size) {}
   Network(const Network& other) : layout(other.layout), parameters(layout.size) {
     parameters.copy_from(other.parameters);
   }

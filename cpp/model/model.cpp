@@ -58,8 +58,7 @@ struct Model<T>::State {
       : architecture(file.architecture),
         seed(file.seed),
         epoch(file.epoch),
-        network(architecture.sizes, architecture.activations, architecture.loss,
-                architecture.has_bias),
+        network(architecture),
         descent(Rule::sgd, {}, network.layout) {}
 };
 
@@ -77,10 +76,9 @@ Model<T> Model<T>::load(std::span<const std::byte> bytes) {
   // Which kernels run is settled here and not in the first call of predict.
   if (const char* error = isa_error()) throw std::runtime_error(error);
   const ModelFile file = parse_model(bytes);
-  if (file.architecture.is_double != (sizeof(T) == sizeof(double)))
-    throw LoadError(file.architecture.is_double
-                        ? "it holds float64 numbers: load it as Model<double>"
-                        : "it holds float32 numbers: load it as Model<float>");
+  if (file.is_double != (sizeof(T) == sizeof(double)))
+    throw LoadError(file.is_double ? "it holds float64 numbers: load it as Model<double>"
+                                   : "it holds float32 numbers: load it as Model<float>");
   auto state = std::make_unique<State>(file);
   std::vector<T> flat(state->network.layout.n_parameters);
   std::byte* next = reinterpret_cast<std::byte*>(flat.data());
@@ -194,7 +192,8 @@ void Model<T>::set_parameters(std::span<const T> values) {
 template <class T>
 void Model<T>::save(const std::string& path) const {
   const std::vector<T> flat = parameters();
-  ModelFile file{state_->architecture, state_->seed, state_->epoch, {}};
+  ModelFile file{
+      state_->architecture, sizeof(T) == sizeof(double), state_->seed, state_->epoch, {}};
   std::span<const std::byte> rest = std::as_bytes(std::span(flat));
   const auto take = [&](std::size_t n) {
     file.tensors.push_back(rest.first(n * sizeof(T)));
@@ -217,7 +216,7 @@ template class Scratch<double>;
 
 std::string stored_type(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  return parse_model(bytes).architecture.is_double ? "float64" : "float32";
+  return parse_model(bytes).is_double ? "float64" : "float32";
 }
 
 std::string_view isa() noexcept { return isa_name(); }

@@ -96,13 +96,12 @@ using Words = std::vector<std::string>;
 
 template <class T>
 chainrule::Network<T> make_network(const Words& words) {
-  std::vector<std::size_t> sizes;
-  for (const std::string& size : split(words[2])) sizes.push_back(std::stoul(size));
-  std::vector<Activation> activations;
+  chainrule::Architecture architecture;
+  for (const std::string& size : split(words[2])) architecture.sizes.push_back(std::stoul(size));
   for (const std::string& name : split(words[3]))
-    activations.push_back(chainrule::parse_name<Activation>(name, "activation"));
-  chainrule::Network<T> network(sizes, activations, chainrule::parse_name<Loss>(words[4], "loss"),
-                                true);
+    architecture.activations.push_back(chainrule::parse_name<Activation>(name, "activation"));
+  architecture.loss = chainrule::parse_name<Loss>(words[4], "loss");
+  chainrule::Network<T> network(architecture);
   std::uint64_t l = 0;
   for (const Layer& layer : network.layout.layers) {
     ++l;

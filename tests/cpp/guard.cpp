@@ -70,10 +70,10 @@ void report(int signal) {
 template <class T>
 void products(Size rows, Size n_in, Size n_out) {
   const chainrule::Kernels<T>& k = chainrule::kernels<T>();
-  const std::size_t sizes[] = {static_cast<std::size_t>(n_in), static_cast<std::size_t>(n_out)};
-  const chainrule::Activation identity[] = {chainrule::Activation::identity};
-  const chainrule::Layout layout =
-      chainrule::make_layout<T>(sizes, identity, chainrule::Loss::mse, true);
+  const chainrule::Layout layout = chainrule::make_layout<T>(
+      {.sizes = {static_cast<std::size_t>(n_in), static_cast<std::size_t>(n_out)},
+       .activations = {chainrule::Activation::identity},
+       .loss = chainrule::Loss::mse});
   const chainrule::Layer& layer = layout.layers[0];
   const Size ld = static_cast<Size>(layer.ld);
   const Size ldz = static_cast<Size>(layer.stride);
