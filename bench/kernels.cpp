@@ -22,7 +22,10 @@ using chainrule::Accumulate;
 using chainrule::Activation;
 using chainrule::AlignedBuffer;
 using chainrule::Loss;
+using chainrule::Rule;
 using chainrule::Size;
+using chainrule::UpdateConstants;
+using chainrule::UpdateState;
 
 constexpr int kRounds = 11;
 constexpr double kSecondsARound = 4e-3;
@@ -123,13 +126,18 @@ class Cases {
     float* const v = buffers_.emplace_back(static_cast<std::size_t>(n)).data();
     const std::string text = std::to_string(n);
     const double bytes = 4.0 * static_cast<double>(n);
-    add("sgd       " + text, 0, 3 * bytes, [=, &k] { k.sgd(w, g, n, {}, 0); });
-    add("momentum  " + text, 0, 5 * bytes, [=, &k] { k.momentum(w, g, m, n, {}, 0, 0.5f, false); });
-    add("adam      " + text, 0, 7 * bytes,
-        [=, &k] { k.adam(w, g, m, v, n, {}, {0.1, 0.999, 0.001, 1e-8, 0, 0, 1}); });
-    add("rmsprop   " + text, 0, 5 * bytes,
-        [=, &k] { k.rmsprop(w, g, v, nullptr, nullptr, n, {}, {0.99, 0.01, 1e-8, 0, 0}); });
-    add("adagrad   " + text, 0, 5 * bytes, [=, &k] { k.adagrad(w, g, v, n, {}, 0, 1e-10f); });
+    const auto add_rule = [&](const char* name, double buffers, Rule rule,
+                              const UpdateState<float>& state, const UpdateConstants& constants) {
+      add(name + text, 0, buffers * bytes,
+          [=, &k] { k.update(rule, w, g, state, n, {}, constants); });
+    };
+    add_rule("sgd       ", 3, Rule::sgd, {nullptr, nullptr, nullptr}, {});
+    add_rule("momentum  ", 5, Rule::sgd, {nullptr, nullptr, m}, {.momentum = 0.5});
+    add_rule("adam      ", 7, Rule::adam, {m, v, nullptr},
+             {.one_minus_beta1 = 0.1, .beta2 = 0.999, .one_minus_beta2 = 0.001, .eps = 1e-8});
+    add_rule("rmsprop   ", 5, Rule::rmsprop, {nullptr, v, nullptr},
+             {.beta2 = 0.99, .one_minus_beta2 = 0.01, .eps = 1e-8});
+    add_rule("adagrad   ", 5, Rule::adagrad, {nullptr, v, nullptr}, {.eps = 1e-10});
     add("norm      " + text, 0, bytes, [=, this, &k] { sink_ = k.square_sum(g, w, n, {}); });
   }
 
@@ -193,11 +201,11 @@ int main(int argc, char** argv) {
   cases.products(7, 1000, 1000);
   cases.products(100, 500, 700);
   for (const Size rows : {1, 8, 64, 256}) cases.products(rows, 3000, 1000);
-#define X(name) cases.activation(Activation::name, #name);
+#define X(name, ...) cases.activation(Activation::name, #name);
   CHAINRULE_ACTIVATIONS(X)
 #undef X
   for (const Size n : {1, 3, 10, 100}) {
-#define X(name) cases.loss(Loss::name, #name, n);
+#define X(name, ...) cases.loss(Loss::name, #name, n);
     CHAINRULE_LOSSES(X)
 #undef X
   }

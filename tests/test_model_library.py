@@ -228,6 +228,26 @@ def flip(data, max_size):
     return bytes(data[:max_size])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (b"half_mse", b"nalf_mse", "unknown loss 'nalf_mse', expected one of half_mse"),
+        (b"half_mse", b"\xff\xfelf_mse", "unknown loss '??lf_mse', expected one of half_mse"),
+        (b"sigmoid", b"softmax", "softmax, which is for the last layer only"),
+        (b"[3, 4, 2]", b"[3, 0, 2]", "sizes[1] is 0, expected at least 1 neuron"),
+        (b"[3, 4, 2]", b"[3, 4]   ", "2 activations for 1 layers"),
+        (b"float32", b"float16", "dtype is 'float16', expected 'float32' or 'float64'"),
+    ],
+)
+def test_a_refusal_names_what_is_wrong_with_the_architecture(tmp_path, old, new, told):
+    cr.Network([3, 4, 2], seed=0).save(tmp_path / "net")
+    raw = (tmp_path / "net").read_bytes()
+    assert old in raw
+    (tmp_path / "net").write_bytes(raw.replace(old, new, 1))
+    (verdict,) = run("verdicts", tmp_path / "net")
+    assert told in verdict
+
+
 def test_it_accepts_and_refuses_the_files_that_python_does(tmp_path):
     corpus = sorted((TESTS / "fuzz/corpus").iterdir())
     paths = list(corpus)

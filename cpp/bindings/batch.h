@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bindings/handle.h"
+#include "core/names.h"
 
 namespace chainrule::python {
 
@@ -20,7 +21,7 @@ inline double check_label_smoothing(const py::object& value, Loss loss) {
     throw py::value_error(
         "label_smoothing needs cross_entropy or binary_cross_entropy, whose targets are "
         "probabilities; the loss is " +
-        std::string(kLossNames[static_cast<std::size_t>(loss)]));
+        std::string(name_of(loss)));
   return smoothing;
 }
 
@@ -48,8 +49,7 @@ struct Batch {
     if (x.matrix.rows == 0)
       throw py::value_error("x has no rows: a cost is a mean over at least one sample");
     samples = {x.matrix, y.targets, weights.data, nullptr};
-    work =
-        3.0 * static_cast<double>(x.matrix.rows) * static_cast<double>(handle.layout().multiplies);
+    work = training_work(handle.layout(), x.matrix.rows);
   }
 
   // Mixes the targets with what says nothing; see check_label_smoothing.

@@ -102,8 +102,7 @@ std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_obje
     const Layout& layout = typed.network.layout;
     auto workspace =
         std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
-    const double work = static_cast<double>(x.matrix.rows) * static_cast<double>(layout.multiplies);
-    read_network(handle, work, [&] {
+    read_network(handle, layout.work(x.matrix.rows), [&] {
       tape->version = handle.gate.version();
       record(typed.network, *workspace, x.matrix);
     });
@@ -135,11 +134,9 @@ py::tuple pullback(Tape& tape, const py::object& dC_da) {
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     Workspace<T>& workspace = *std::get<std::unique_ptr<Workspace<T>>>(tape.workspace);
     AlignedBuffer<T> gradient(layout.size);
-    const double work =
-        3.0 * static_cast<double>(tape.rows) * static_cast<double>(layout.multiplies);
     py::object dx = new_array(kTypenum<T>, tape.rows, layout.n_inputs(), tape.is_vector);
     T* const dx_data = static_cast<T*>(PyArray_DATA(as_array(dx)));
-    read_network(handle, work, [&] {
+    read_network(handle, training_work(layout, tape.rows), [&] {
       const std::lock_guard lock(tape.mutex);
       if (handle.gate.version() != tape.version)
         throw std::runtime_error(

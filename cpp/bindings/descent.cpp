@@ -13,18 +13,11 @@
 #include "bindings/instances.h"
 #include "bindings/optimizer_state.h"
 #include "bindings/targets.h"
+#include "bindings/threads.h"
 #include "core/random.h"
 
 namespace chainrule::python {
 namespace {
-
-int checked_threads(std::optional<int> threads) {
-  if (!threads) return 0;
-  if (*threads < 1 || *threads > kMaxThreads)
-    throw py::value_error("threads is " + std::to_string(*threads) + ", expected None or 1 ... " +
-                          std::to_string(kMaxThreads));
-  return *threads;
-}
 
 // Finite everywhere, in slices so that Ctrl-C is answered.
 template <class T>
@@ -74,7 +67,7 @@ Dropout view_dropout(const DropoutArgument& argument, const Layout& layout) {
 // it is plain descent, which remembers nothing.
 py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
                const py::object& weight, OptimizerState* state, double learning_rate,
-               std::optional<int> threads, Position* position, const py::object& label_smoothing,
+               const py::object& threads, Position* position, const py::object& label_smoothing,
                const DropoutArgument& dropout_argument, bool warn) {
   const Dropout dropout = view_dropout(dropout_argument, handle.layout());
   Batch batch(handle, apart(handle, x), apart(handle, y), apart(handle, weight));
@@ -91,13 +84,13 @@ py::tuple step(PyNetwork& handle, const py::object& x, const py::object& y,
       check_targets(handle, batch, true);
     Optimizer<T> plain(Rule::sgd, {}, typed.network.layout);
     Optimizer<T>& optimizer = state != nullptr ? state->for_network<T>(handle) : plain;
-    const int team = checked_threads(threads);
+    const int team = parse_threads(threads.ptr());
     const std::size_t rows = batch.x.matrix.rows;
     auto workspace = typed.take_workspace(workspace_rows(rows));
     EpochResult result;
     write_network(handle, batch.work, [&] {
-      result = train_epoch(typed.network, *workspace, optimizer, batch.samples, rows,
-                           &learning_rate, 1, team, {}, {}, dropout);
+      result = chainrule::train_epoch(typed.network, *workspace, optimizer, batch.samples, rows,
+                                      &learning_rate, 1, team, {}, {}, dropout);
     });
     typed.spare = std::move(workspace);
     if (position != nullptr) {
@@ -218,12 +211,13 @@ struct EpochPoll {
   }
 };
 
-py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
-                const py::object& weight, Py_ssize_t batch_size,
-                const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
-                OptimizerState& state, const py::object& learning_rates, std::optional<int> threads,
-                const py::object& callback, Position* given_position,
-                const py::object& label_smoothing, const DropoutArgument& dropout_argument) {
+py::tuple train_epoch(PyNetwork& handle, const py::object& x, const py::object& y,
+                      const py::object& weight, Py_ssize_t batch_size,
+                      const std::optional<std::pair<std::uint64_t, std::uint64_t>>& shuffle,
+                      OptimizerState& state, const py::object& learning_rates,
+                      const py::object& threads, const py::object& callback,
+                      Position* given_position, const py::object& label_smoothing,
+                      const DropoutArgument& dropout_argument) {
   const Dropout dropout = view_dropout(dropout_argument, handle.layout());
   if (batch_size < 1)
     throw py::value_error("batch_size is " + std::to_string(batch_size) + ", expected at least 1");
@@ -249,7 +243,7 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     for (std::size_t i = 0; i < n_rates; ++i) state.check_rate<T>(rate[i]);
     Optimizer<T>& optimizer = state.for_network<T>(handle);
-    const int team = checked_threads(threads);
+    const int team = parse_threads(threads.ptr());
     auto workspace = typed.take_workspace(workspace_rows(size));
     Gate::Trainer trainer(handle.gate);
     EpochPoll poll{trainer, callback, position};
@@ -263,8 +257,9 @@ py::tuple train(PyNetwork& handle, const py::object& x, const py::object& y,
         batch.samples.order = order.data();
       }
       trainer.begin();
-      result = train_epoch(typed.network, *workspace, optimizer, batch.samples, size, rate, n_rates,
-                           team, {&EpochPoll::stop, &poll, &EpochPoll::due}, position, dropout);
+      result = chainrule::train_epoch(
+          typed.network, *workspace, optimizer, batch.samples, size, rate, n_rates, team,
+          {&EpochPoll::stop, &poll, &EpochPoll::due}, position, dropout);
       trainer.end();
     }
     typed.spare = std::move(workspace);
@@ -310,7 +305,7 @@ void bind_descent(py::module_& module) {
       py::arg("samples") = 0, py::arg("cost") = 0.0, py::arg("weight") = 0.0,
       "One update from given gradients. Moves `position` on by a step of so many samples of a mean "
       "cost, with the weight that they have together.");
-  module.def("train_epoch", &train, py::arg("network"), py::arg("x"), py::arg("y"),
+  module.def("train_epoch", &train_epoch, py::arg("network"), py::arg("x"), py::arg("y"),
              py::arg("sample_weight"), py::arg("batch_size"), py::arg("shuffle"),
              py::arg("optimizer"), py::arg("learning_rates"), py::arg("threads") = py::none(),
              py::arg("poll") = py::none(), py::arg("position") = py::none(),

@@ -4,8 +4,10 @@
 #include <string_view>
 
 #include "bindings/handle.h"
+#include "bindings/threads.h"
+#include "core/architecture.h"
 #include "core/initialize.h"
-#include "core/output_range.h"
+#include "core/names.h"
 #include "core/random.h"
 #include "core/roofline.h"
 #include "core/threads.h"
@@ -48,17 +50,13 @@ void run_elementary(ElementaryFunction function, PyArrayObject* out, PyArrayObje
 }
 
 py::object elementary(const std::string& name, const py::object& x) {
-  std::size_t which = 0;
-  while (which < std::size(kElementaryNames) && kElementaryNames[which] != name) ++which;
-  if (which == std::size(kElementaryNames))
-    throw py::value_error("unknown elementary function '" + name + "'");
+  const auto function = parse_name<ElementaryFunction>(name, "elementary function");
   if (!PyArray_Check(x.ptr()) || !PyArray_ISCARRAY_RO(as_array(x)) ||
       (PyArray_TYPE(as_array(x)) != NPY_FLOAT && PyArray_TYPE(as_array(x)) != NPY_DOUBLE))
     throw py::type_error("x must be a C-contiguous float32 or float64 array");
   auto out =
       py::reinterpret_steal<py::object>(PyArray_NewLikeArray(as_array(x), NPY_CORDER, nullptr, 0));
   if (!out) throw py::error_already_set();
-  const auto function = static_cast<ElementaryFunction>(which);
   if (PyArray_TYPE(as_array(x)) == NPY_FLOAT)
     run_elementary<float>(function, as_array(out), as_array(x));
   else
@@ -67,10 +65,9 @@ py::object elementary(const std::string& name, const py::object& x) {
 }
 
 double measure_fma(const std::string& dtype) {
-  if (dtype != "float32" && dtype != "float64")
-    throw py::value_error("dtype is '" + dtype + "', expected 'float32' or 'float64'");
+  const bool is_double = is_float64(dtype);
   const GilRelease away;
-  return dtype == "float32" ? fma_rate<float>() : fma_rate<double>();
+  return is_double ? fma_rate<double>() : fma_rate<float>();
 }
 
 double measure_reads(std::size_t n_bytes) {
@@ -78,28 +75,17 @@ double measure_reads(std::size_t n_bytes) {
   return read_rate(n_bytes);
 }
 
-void set_threads(int n) {
-  if (n < 1 || n > kMaxThreads)
-    throw py::value_error("n is " + std::to_string(n) + ", expected 1 ... " +
-                          std::to_string(kMaxThreads));
-  set_num_threads(n);
-}
-
-template <std::size_t N>
-py::tuple name_tuple(const std::string_view (&names)[N]) {
-  py::tuple tuple(N);
-  for (std::size_t i = 0; i < N; ++i) tuple[i] = py::str(std::string(names[i]));
+template <class Enum>
+py::tuple name_tuple() {
+  py::tuple tuple(std::size(kNames<Enum>));
+  for (std::size_t i = 0; i < tuple.size(); ++i) tuple[i] = py::str(std::string(kNames<Enum>[i]));
   return tuple;
 }
 
 // The bounds of what an activation gives, infinite where it has none.
 py::tuple range_of(const std::string& activation) {
-  for (std::size_t i = 0; i < std::size(kActivationNames); ++i) {
-    if (kActivationNames[i] != activation) continue;
-    const OutputRange range = output_range(static_cast<Activation>(i));
-    return py::make_tuple(range.low, range.high);
-  }
-  throw py::value_error("unknown activation '" + activation + "'");
+  const auto [low, high] = output_range(parse_name<Activation>(activation, "activation"));
+  return py::make_tuple(low, high);
 }
 
 py::dict config() {
@@ -134,14 +120,15 @@ void sync_folder([[maybe_unused]] const std::string& path) {
 }  // namespace
 
 void bind_functions(py::module_& module) {
-  module.attr("ACTIVATIONS") = name_tuple(kActivationNames);
-  module.attr("LOSSES") = name_tuple(kLossNames);
+  module.attr("ACTIVATIONS") = name_tuple<Activation>();
+  module.attr("LOSSES") = name_tuple<Loss>();
   module.attr("MAX_THREADS") = kMaxThreads;
-  module.attr("INITIALIZERS") = name_tuple(kInitializerNames);
+  module.attr("INITIALIZERS") = name_tuple<Initializer>();
   module.def("permutation", &epoch_permutation, py::arg("seed"), py::arg("epoch"), py::arg("n"));
   module.def("philox4x32", &philox, py::arg("key"), py::arg("counter"));
   module.def("elementary", &elementary, py::arg("name"), py::arg("x"));
-  module.def("set_num_threads", &set_threads, py::arg("n"));
+  module.def(
+      "set_num_threads", [](int n) { set_num_threads(checked_threads(n, "n")); }, py::arg("n"));
   module.def("get_num_threads", &get_num_threads);
   module.def("output_range", &range_of, py::arg("activation"),
              "(the least, the greatest) number that an activation can give.");

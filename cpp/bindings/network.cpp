@@ -1,29 +1,18 @@
 // Network and Predictor: construction, properties and views.
 #include <pybind11/stl.h>
 
-#include <array>
-#include <string_view>
 #include <vector>
 
 #include "bindings/handle.h"
 #include "bindings/instances.h"
+#include "core/architecture.h"
 #include "core/initialize.h"
+#include "core/names.h"
 
 namespace chainrule::python {
 namespace {
 
-// The enumerator called `name` in a list of names.
-template <class Enum, std::size_t N>
-Enum named(const std::string_view (&names)[N], const std::string& name, const char* what) {
-  std::string all;
-  for (std::size_t i = 0; i < N; ++i) {
-    if (names[i] == name) return static_cast<Enum>(i);
-    all += (i > 0 ? ", " : "") + std::string(names[i]);
-  }
-  throw py::value_error("unknown " + std::string(what) + " '" + name + "', expected one of " + all);
-}
-
-std::size_t parse_size(py::handle item, std::size_t place) {
+std::size_t width_of(py::handle item, std::size_t place) {
   const std::string where = "sizes[" + std::to_string(place) + "]";
   if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr()))
     throw py::type_error(where + " is " + py::cast<std::string>(py::repr(item)) +
@@ -35,52 +24,26 @@ std::size_t parse_size(py::handle item, std::size_t place) {
     PyErr_Clear();
     throw std::overflow_error(where + " does not fit into memory");
   }
-  if (size < 1)
-    throw py::value_error(where + " is " + std::to_string(size) + ", expected at least 1 neuron");
-  return static_cast<std::size_t>(size);
+  return parse_size(place, size);
 }
 
-std::vector<std::size_t> parse_sizes(const py::sequence& sizes) {
-  std::vector<std::size_t> parsed;
-  for (const py::handle item : sizes) parsed.push_back(parse_size(item, parsed.size()));
-  if (parsed.size() < 2)
-    throw py::value_error("sizes has " + std::to_string(parsed.size()) +
-                          " entries, expected the input width and at least one layer's width");
-  return parsed;
-}
-
-std::vector<Activation> parse_activations(const std::vector<std::string>& names, std::size_t layers,
-                                          Loss loss) {
-  if (names.size() != layers)
-    throw py::value_error(std::to_string(names.size()) + " activations for " +
-                          std::to_string(layers) + " layers: give one name, or one a layer");
-  std::vector<Activation> activations;
-  for (const std::string& name : names)
-    activations.push_back(named<Activation>(kActivationNames, name, "activation"));
-  for (std::size_t l = 0; l + 1 < layers; ++l)
-    if (activations[l] == Activation::softmax)
-      throw py::value_error("the activation of layer " + std::to_string(l + 1) + " of " +
-                            std::to_string(layers) +
-                            " is softmax, which is for the last layer only");
-  if (is_fused(loss) && activations.back() != fused_output(loss)) {
-    const auto name = [](const auto& names_of, auto value) {
-      return std::string(names_of[static_cast<std::size_t>(value)]);
-    };
-    throw py::value_error("loss '" + name(kLossNames, loss) + "' needs a " +
-                          name(kActivationNames, fused_output(loss)) + " output, got " +
-                          name(kActivationNames, activations.back()));
-  }
-  return activations;
+Architecture architecture_of(const py::sequence& sizes, const std::vector<std::string>& activations,
+                             const std::string& loss, bool bias) {
+  Architecture result;
+  for (const py::handle item : sizes) result.sizes.push_back(width_of(item, result.sizes.size()));
+  for (const std::string& name : activations)
+    result.activations.push_back(parse_name<Activation>(name, "activation"));
+  result.loss = parse_name<Loss>(loss, "loss");
+  result.has_bias = bias;
+  check(result);
+  return result;
 }
 
 template <class T>
-std::unique_ptr<TypedNetwork<T>> make_typed(const std::vector<std::size_t>& sizes,
-                                            const std::vector<Activation>& activations, Loss loss,
-                                            bool bias) {
-  const Layout layout = make_layout<T>(sizes, activations, loss, bias);
+std::unique_ptr<TypedNetwork<T>> make_typed(const Architecture& architecture) {
+  const Layout layout = make_layout<T>(architecture);
   try {
-    return std::unique_ptr<TypedNetwork<T>>(
-        new TypedNetwork<T>{Network<T>(sizes, activations, loss, bias), nullptr});
+    return std::unique_ptr<TypedNetwork<T>>(new TypedNetwork<T>{Network<T>(architecture), nullptr});
   } catch (const std::bad_alloc&) {
     PyErr_Format(PyExc_MemoryError,
                  "a network of %zu parameters needs %zu MiB, which could not be allocated",
@@ -98,18 +61,14 @@ void set_counters(PyNetwork& handle, std::uint64_t seed, std::uint64_t epoch) {
 
 std::unique_ptr<PyNetwork> make_network(const py::sequence& sizes,
                                         const std::vector<std::string>& activations,
-                                        const std::string& loss_name, const std::string& dtype,
+                                        const std::string& loss, const std::string& dtype,
                                         bool bias, std::uint64_t seed, std::uint64_t epoch) {
-  const std::vector<std::size_t> parsed = parse_sizes(sizes);
-  const Loss loss = named<Loss>(kLossNames, loss_name, "loss");
-  const std::vector<Activation> g = parse_activations(activations, parsed.size() - 1, loss);
+  const Architecture architecture = architecture_of(sizes, activations, loss, bias);
   auto handle = std::make_unique<PyNetwork>();
-  if (dtype == "float32")
-    handle->typed = make_typed<float>(parsed, g, loss, bias);
-  else if (dtype == "float64")
-    handle->typed = make_typed<double>(parsed, g, loss, bias);
+  if (is_float64(dtype))
+    handle->typed = make_typed<double>(architecture);
   else
-    throw py::value_error("dtype is '" + dtype + "', expected float32 or float64");
+    handle->typed = make_typed<float>(architecture);
   set_counters(*handle, seed, epoch);
   return handle;
 }
@@ -151,8 +110,7 @@ py::tuple activations_of(Handle& handle) {
   const Layout& layout = handle.layout();
   py::tuple names(layout.layers.size());
   for (std::size_t l = 0; l < layout.layers.size(); ++l)
-    names[l] = py::str(
-        std::string(kActivationNames[static_cast<std::size_t>(layout.layers[l].activation)]));
+    names[l] = py::str(std::string(name_of(layout.layers[l].activation)));
   return names;
 }
 
@@ -180,7 +138,7 @@ void initialize_all(PyNetwork& handle, const std::vector<std::string>& schemes,
     throw py::value_error("expected one initializer a layer");
   std::vector<Initializer> parsed;
   for (const std::string& scheme : schemes)
-    parsed.push_back(named<Initializer>(kInitializerNames, scheme, "initializer"));
+    parsed.push_back(parse_name<Initializer>(scheme, "initializer"));
   Gate::Trainer alone(handle.gate);
   begin_writing(alone);
   handle.visit([&](auto& typed) {
@@ -260,10 +218,7 @@ void bind_network(py::module_& module) {
           "activations", [](PyNetwork& self) { return activations_of(self); },
           "The name of each layer's activation.")
       .def_property_readonly(
-          "loss",
-          [](PyNetwork& self) {
-            return std::string(kLossNames[static_cast<std::size_t>(self.layout().loss)]);
-          },
+          "loss", [](PyNetwork& self) { return std::string(name_of(self.layout().loss)); },
           "The name of the cost of one sample.")
       .def_property_readonly(
           "dtype", [](PyNetwork& self) { return dtype_of(self); },

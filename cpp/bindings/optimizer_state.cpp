@@ -1,12 +1,12 @@
 // The state of an optimiser, and snapshots of it with the parameters.
 #include "bindings/optimizer_state.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "bindings/batch.h"
 #include "bindings/instances.h"
+#include "core/names.h"
 
 namespace chainrule::python {
 namespace {
@@ -59,9 +59,7 @@ std::unique_ptr<OptimizerState> make_state(const py::object& network, const std:
   auto state = std::make_unique<OptimizerState>();
   state->network = network;
   state->handle = &network.cast<PyNetwork&>();
-  const auto* const named = std::ranges::find(kRuleNames, rule);
-  if (named == std::end(kRuleNames)) throw py::value_error("unknown rule '" + rule + "'");
-  state->rule = static_cast<Rule>(named - std::begin(kRuleNames));
+  state->rule = parse_name<Rule>(rule, "rule");
   for (const auto& [key, value] : hyperparameters) {
     const auto name = py::cast<std::string>(key);
     const double number = py::cast<double>(value);
@@ -94,7 +92,7 @@ py::dict get_state(PyNetwork& handle, Optimizer<T>& optimizer, Rule rule) {
               static_cast<T*>(PyArray_DATA(as_array(vectors[i]))));
   });
   result["step"] = step;
-  if (rule == Rule::adam || rule == Rule::adamw) {
+  if (is_adam(rule)) {
     result["beta1_power"] = powers.beta1;
     result["beta2_power"] = powers.beta2;
   }

@@ -65,11 +65,10 @@ struct OptimizerState {
           "a network, or call its reset()");
     return of<T>();
   }
-  bool is_adam() const { return rule == Rule::adam || rule == Rule::adamw; }
   template <class T>
   void check_rate(double rate) const {
     python::check_rate<T>(rate);
-    if (is_adam())
+    if (is_adam(rule))
       check_number<T>("the learning rate over 1 - beta1, Adam's first step size,",
                       rate / (1 - hyperparameters.beta1));
     if (rule == Rule::adamw)

@@ -2,19 +2,10 @@
 // no conversion machinery, no lock and no allocation but that of the result.
 #include "bindings/handle.h"
 #include "bindings/instances.h"
+#include "bindings/threads.h"
 
 namespace chainrule::python {
 namespace {
-
-int parse_threads(PyObject* value) {
-  if (value == Py_None) return 0;
-  const long threads = PyLong_AsLong(value);
-  if (threads == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
-  if (threads < 1 || threads > kMaxThreads)
-    throw py::value_error("threads is " + std::to_string(threads) + ", expected None or 1 ... " +
-                          std::to_string(kMaxThreads));
-  return static_cast<int>(threads);
-}
 
 struct Arguments {
   PyObject* x = nullptr;

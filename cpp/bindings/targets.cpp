@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/names.h"
 #include "core/targets.h"
 
 namespace chainrule::python {
@@ -29,7 +30,7 @@ template <class T>
 py::object concern_of(const TargetFaults& faults, const Layout& layout, std::size_t columns,
                       std::size_t first_row) {
   const Activation output = layout.layers.back().activation;
-  const std::string name(kActivationNames[static_cast<std::size_t>(output)]);
+  const std::string name(name_of(output));
   if (faults.outside_row == kNoRow)
     return py::make_tuple(first_row + faults.sum_row, py::none(), number_text<float>(faults.sum),
                           faults.sum_rows, name);

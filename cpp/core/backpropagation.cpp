@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "core/forward.h"
+
 namespace chainrule {
 namespace {
-
-Size to_size(std::size_t n) { return static_cast<Size>(n); }
 
 // A row of a shuffled array comes from anywhere in memory: so many rows before it is copied, it is
 // asked for.
@@ -65,38 +65,39 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
   }
 }
 
+// z and a of every layer stay in the workspace, and what dropout leaves of a.
+template <class T>
+struct Backpropagation<T>::Forward : ForwardPass<T> {
+  const Backpropagation& owner;
+  const Chunk<T>& chunk;
+  std::size_t begin;
+
+  LayerOutput<T> output(std::size_t l, const Layer& layer) const {
+    const std::size_t at = chunk.first + begin;
+    const auto& views = owner.ws_.layers[l];
+    return {owner.row(views.z, layer.stride, at), owner.row(views.a, layer.stride, at),
+            to_size(layer.stride), owner.row(owner.activations(l), layer.stride, at)};
+  }
+
+  void finish(std::size_t l, const Layer& layer, const T* a, Size lda, std::size_t first,
+              Size n_out) const {
+    if (!owner.drops(l)) return;
+    const Dropout& dropout = owner.dropout_;
+    const auto& dropped = owner.ws_.dropped[l];
+    const std::size_t at = chunk.first + begin;
+    this->kernels.drop(owner.row(dropped.a, layer.stride, at) + first,
+                       owner.row(dropped.factor, layer.stride, at) + first, a, lda,
+                       dropout.mask(l, chunk.first_sample + begin),
+                       static_cast<T>(1 / (1 - dropout.rate(l))), to_size(first), this->rows,
+                       n_out);
+  }
+};
+
 template <class T>
 void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
                                  int threads) {
-  const Kernels<T>& k = kernels_;
-  const Layout& layout = network_.layout;
-  const Size n = to_size(end - begin);
-  const std::size_t at = chunk.first + begin;
-  const T* a = chunk.x.data + to_size(begin) * chunk.x.stride;
-  Size lda = chunk.x.stride;
-  for (std::size_t l = 0; l < layout.layers.size(); ++l) {
-    const Layer& layer = layout.layers[l];
-    const Size stride = to_size(layer.stride);
-    T* const z = row(ws_.layers[l].z, layer.stride, at);
-    T* const out = row(ws_.layers[l].a, layer.stride, at);
-    const bool narrow = layer.ld < kLanesOf<T>;
-    const T* const b = network_.bias(layer);
-    const bool whole = layer.activation == Activation::softmax;
-    parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanesOf<T>, [&](auto first, auto last) {
-      const Size n_out = to_size(last - first);
-      k.affine(z + first, stride, a, lda, network_.weights(layer) + first, to_size(layer.ld),
-               b != nullptr ? b + first : nullptr, n, to_size(layer.n_in), n_out);
-      if (!whole) k.activate(layer.activation, out + first, stride, z + first, stride, n, n_out);
-      if (drops(l))
-        k.drop(row(ws_.dropped[l].a, layer.stride, at) + first,
-               row(ws_.dropped[l].factor, layer.stride, at) + first, out + first, stride,
-               dropout_.mask(l, chunk.first_sample + begin),
-               static_cast<T>(1 / (1 - dropout_.rate(l))), to_size(first), n, n_out);
-    });
-    if (whole) k.activate(layer.activation, out, stride, z, stride, n, to_size(layer.n_out));
-    a = row(activations(l), layer.stride, at);
-    lda = stride;
-  }
+  forward_layers<T>({chunk.x.data + to_size(begin) * chunk.x.stride, chunk.x.stride}, threads,
+                    Forward{{kernels_, network_, to_size(end - begin)}, *this, chunk, begin});
 }
 
 template <class T>
@@ -139,7 +140,7 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
     const Layer& layer = layout.layers[l];
     const auto& views = ws_.layers[l];
     const Size below = to_size(views.input_stride);
-    parallel_ranges(threads, layer.n_in, kLanesOf<T>, [&](auto first, auto last) {
+    parallel_ranges(threads, layer.n_in, kLanes<T>, [&](auto first, auto last) {
       const Size n_in = to_size(last - first);
       T* const d = row(l > 0 ? ws_.layers[l - 1].delta : ws_.dx, views.input_stride, at) + first;
       k.affine_transposed(d, below, row(views.delta, layer.stride, at), to_size(layer.stride),
@@ -176,7 +177,7 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
       const Size stride = to_size(layer.stride);
       const T* const delta = row(views.delta, layer.stride, chunk.first);
       // Whole blocks of a narrow layer, and whole strips; the grain does not reach the bits.
-      constexpr std::size_t grain = 3 * kLanesOf<T>;
+      constexpr std::size_t grain = 3 * kLanes<T>;
       static_assert(grain % kStrip == 0);
       const auto [begin, end] = share(layer.n_in, grain, i, ranges);
       if (begin < end)

@@ -72,6 +72,7 @@ class Backpropagation {
   int first_nonfinite_layer(const Chunk<T>& chunk) const;
 
  private:
+  struct Forward;
   T* row(T* view, std::size_t stride, std::size_t r) const { return view + r * stride; }
   bool drops(std::size_t l) const { return dropout_.rate(l) > 0; }
   // What the layer above layer l reads.

@@ -62,19 +62,13 @@ void initialize(T* parameters, const Layer& layer, Initializer scheme, std::uint
   const auto normal = [&](double deviation) {
     fill(w, layer, [&, s = NormalStream(stream)]() mutable { return deviation * s.next(); });
   };
+  const auto constant = [&](double value) { fill(w, layer, [&] { return value; }); };
   switch (scheme) {
-    case Initializer::glorot_uniform:
-      return uniform(std::sqrt(6 / (fan_in + fan_out)));
-    case Initializer::glorot_normal:
-      return normal(std::sqrt(2 / (fan_in + fan_out)));
-    case Initializer::he_uniform:
-      return uniform(std::sqrt(6 / fan_in));
-    case Initializer::he_normal:
-      return normal(std::sqrt(2 / fan_in));
-    case Initializer::lecun_normal:
-      return normal(std::sqrt(1 / fan_in));
-    case Initializer::zeros:
-      return fill(w, layer, [] { return 0.0; });
+#define X(name, distribution, number) \
+  case Initializer::name:             \
+    return distribution(number);
+    CHAINRULE_INITIALIZERS(X)
+#undef X
   }
 }
 

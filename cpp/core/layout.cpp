@@ -35,15 +35,15 @@ std::size_t round_up(std::size_t n, std::size_t multiple) {
 
 template <class T>
 std::size_t padded_stride(std::size_t n) {
-  constexpr std::size_t lanes = kLanesOf<T>;
+  constexpr std::size_t lanes = kLanes<T>;
   const std::size_t stride = round_up(n, lanes);
   return stride * sizeof(T) % 2048 == 0 ? stride + lanes : stride;
 }
 
 template <class T>
-Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activation> activations,
-                   Loss loss, bool has_bias) {
-  constexpr std::size_t lanes = kLanesOf<T>;
+Layout make_layout(const Architecture& architecture) {
+  constexpr std::size_t lanes = kLanes<T>;
+  const auto& [sizes, activations, loss, has_bias] = architecture;
   Layout layout;
   layout.loss = loss;
   layout.has_bias = has_bias;
@@ -78,9 +78,7 @@ Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activatio
 
 template std::size_t padded_stride<float>(std::size_t);
 template std::size_t padded_stride<double>(std::size_t);
-template Layout make_layout<float>(std::span<const std::size_t>, std::span<const Activation>, Loss,
-                                   bool);
-template Layout make_layout<double>(std::span<const std::size_t>, std::span<const Activation>, Loss,
-                                    bool);
+template Layout make_layout<float>(const Architecture&);
+template Layout make_layout<double>(const Architecture&);
 
 }  // namespace chainrule

@@ -8,17 +8,13 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <stdexcept>
 #include <vector>
 
-#include "core/activation.h"
-#include "core/loss.h"
+#include "core/architecture.h"
+#include "kernels/kernels.h"
 
 namespace chainrule {
-
-template <class T>
-inline constexpr std::size_t kLanesOf = 64 / sizeof(T);
 
 // Thrown when a product of sizes does not fit into the address space.
 class SizeOverflow : public std::overflow_error {
@@ -66,10 +62,9 @@ bool shares_columns(const Layout& layout) {
   return layout.size * sizeof(T) > kCoreBytes;
 }
 
-// Throws SizeOverflow.
+// Of an architecture that check() accepts. Throws SizeOverflow.
 template <class T>
-Layout make_layout(std::span<const std::size_t> sizes, std::span<const Activation> activations,
-                   Loss loss, bool has_bias);
+Layout make_layout(const Architecture& architecture);
 
 // The row stride of a matrix whose rows are padded to whole blocks, chosen so that the
 // rows of one column do not all fall into the same cache sets.

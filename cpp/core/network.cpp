@@ -1,9 +1,9 @@
 #include "core/network.h"
 
 #include <algorithm>
+#include <utility>
 
-#include "core/parallel.h"
-#include "kernels/kernels.h"
+#include "core/forward.h"
 
 namespace chainrule {
 namespace {
@@ -19,49 +19,36 @@ T* tile_workspace(std::size_t size) {
   return buffer.data();
 }
 
-// More than one thread go through all layers together and share the columns of W; narrow layers and
-// softmax are one thread's.
+// Each layer into one of two buffers in turn, the last one into the result.
+template <class T>
+struct Prediction : ForwardPass<T> {
+  static constexpr bool kKeepsZ = false;
+  T* z;
+  T* next;
+  T* out;
+  Size out_stride;
+
+  LayerOutput<T> output(std::size_t, const Layer& layer) {
+    T* const here = std::exchange(z, next);
+    next = here;
+    if (&layer == &this->network.layout.layers.back()) return {here, out, out_stride, out};
+    return {here, here, to_size(layer.stride), here};
+  }
+};
+
 template <class T>
 void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride, std::size_t rows,
                   std::size_t tile, T* workspace, int threads = 1) {
-  const Layout& layout = network.layout;
-  const Kernels<T>& k = kernels_for<T>(layout, rows);
+  const Kernels<T>& k = kernels_for<T>(network.layout, rows);
   for (std::size_t first = 0; first < rows; first += tile) {
-    const Size n = static_cast<Size>(std::min(tile, rows - first));
-    const T* a = x.data + static_cast<Size>(first) * x.stride;
-    Size lda = x.stride;
-    T* z = workspace;
-    T* next = workspace + tile * layout.max_stride;
-    for (const Layer& layer : layout.layers) {
-      const bool last = &layer == &layout.layers.back();
-      const bool narrow = layer.ld < kLanesOf<T>;
-      const Size stride = static_cast<Size>(layer.stride);
-      T* const target = last ? out + static_cast<Size>(first) * out_stride : z;
-      const Size target_stride = last ? out_stride : stride;
-      const Size ld = static_cast<Size>(layer.ld);
-      const Size n_in = static_cast<Size>(layer.n_in);
-      const T* const w = network.weights(layer);
-      const T* const b = network.bias(layer);
-      const Size n_out = static_cast<Size>(layer.n_out);
-      const bool whole = layer.activation == Activation::softmax;
-      if (n == 1 && narrow) {
-        k.narrow_row(layer.activation, target, last ? n_out : stride, a, w, ld, b, n_in, n_out);
-      } else {
-        parallel_ranges(narrow ? 1 : threads, layer.n_out, kLanesOf<T>,
-                        [=, &k, &layer](auto begin, auto end) {
-                          const Size count = static_cast<Size>(end - begin);
-                          k.affine(z + begin, stride, a, lda, w + begin, ld,
-                                   b != nullptr ? b + begin : nullptr, n, n_in, count);
-                          if (!whole)
-                            k.activate(layer.activation, target + begin, target_stride, z + begin,
-                                       stride, n, count);
-                        });
-        if (whole) k.activate(layer.activation, target, target_stride, z, stride, n, n_out);
-      }
-      a = target;
-      lda = target_stride;
-      std::swap(z, next);
-    }
+    const Size n = to_size(std::min(tile, rows - first));
+    const Size from = to_size(first);
+    forward_layers<T>({x.data + from * x.stride, x.stride}, threads,
+                      Prediction<T>{{k, network, n},
+                                    workspace,
+                                    workspace + tile * network.layout.max_stride,
+                                    out + from * out_stride,
+                                    out_stride});
   }
 }
 
@@ -69,8 +56,8 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
 
 template <class T>
 const Kernels<T>& kernels_for(const Layout& layout, std::size_t rows) {
-  const std::size_t few_rows = layout.max_ld < kLanesOf<T> ? 16 : 4;
-  const bool short_vectors = layout.max_ld <= kLanesOf<T> && rows <= few_rows;
+  const std::size_t few_rows = layout.max_ld < kLanes<T> ? 16 : 4;
+  const bool short_vectors = layout.max_ld <= kLanes<T> && rows <= few_rows;
   return short_vectors ? narrow_kernels<T>() : kernels<T>();
 }
 
@@ -79,7 +66,7 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
              std::size_t rows, int threads) {
   const Layout& layout = network.layout;
   const std::size_t tile = std::min(layout.tile_rows, rows);
-  const std::size_t size = 2 * tile * layout.max_stride;
+  const std::size_t size = predict_room(network, tile);
   const bool together = shares_columns<T>(layout);
   int n_threads = threads_for(layout.work(rows), threads);
   if (!together)

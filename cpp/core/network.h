@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <span>
 
 #include "core/aligned_buffer.h"
 #include "core/data.h"
@@ -11,6 +10,8 @@
 
 namespace chainrule {
 
+inline Size to_size(std::size_t n) { return static_cast<Size>(n); }
+
 template <class T>
 struct Network {
   Layout layout;
@@ -18,9 +19,8 @@ struct Network {
   std::uint64_t seed = 0;   // of the initial weights, the order of samples, and dropout
   std::uint64_t epoch = 0;  // completed epochs: the next one's order follows from it
 
-  Network(std::span<const std::size_t> sizes, std::span<const Activation> activations, Loss loss,
-          bool bias)
-      : layout(make_layout<T>(sizes, activations, loss, bias)), parameters(layout.size) {}
+  explicit Network(const Architecture& architecture)
+      : layout(make_layout<T>(architecture)), parameters(layout.size) {}
   Network(const Network& other)
       : layout(other.layout), parameters(layout.size), seed(other.seed), epoch(other.epoch) {
     parameters.copy_from(other.parameters);

@@ -9,14 +9,25 @@ namespace {
 // Inputs k whose row of W is summed before it meets other sums of squares. Part of the arithmetic.
 constexpr std::size_t kNormRows = 64;
 
+// PyTorch's names of the running mean of g and of g²; empty where the rule has none.
+struct StateNames {
+  std::string_view mean, square;
+};
+constexpr StateNames kStateNames[] = {
+#define X(name, mean, square) {mean, square},
+    CHAINRULE_RULES(X)
+#undef X
+};
+const StateNames& state_names(Rule rule) { return kStateNames[static_cast<std::size_t>(rule)]; }
+
 }  // namespace
 
 template <class T>
 Optimizer<T>::Optimizer(Rule rule, const Hyperparameters& hyperparameters, const Layout& layout)
     : rule_(rule), hyper_(hyperparameters) {
   if (hyper_.momentum != 0) velocity_ = AlignedBuffer<T>(layout.size);
-  if (is_adam() || hyper_.centered) mean_ = AlignedBuffer<T>(layout.size);
-  if (rule_ != Rule::sgd) square_ = AlignedBuffer<T>(layout.size);
+  if (is_adam(rule_) || hyper_.centered) mean_ = AlignedBuffer<T>(layout.size);
+  if (!state_names(rule_).square.empty()) square_ = AlignedBuffer<T>(layout.size);
   std::fill_n(square_.data(), square_.size(), static_cast<T>(hyper_.initial_accumulator_value));
   if (!penalizes()) parts_.push_back({0, layout.size, false});
   for (std::size_t l = 0; l < layout.layers.size(); ++l) {
@@ -45,7 +56,7 @@ bool Optimizer<T>::is_plain_descent() const {
 template <class T>
 void Optimizer<T>::begin_step() {
   ++step_;
-  if (!is_adam()) return;
+  if (!is_adam(rule_)) return;
   beta1_power_ *= hyper_.beta1;
   beta2_power_ *= hyper_.beta2;
 }
@@ -61,7 +72,8 @@ void Optimizer<T>::update(T* parameters, const T* gradient, double learning_rate
     });
   begin_step();
   const double scale = norm_scale();
-  parallel_ranges(threads, parts_.back().end, kLanesOf<T>, [&](auto low, auto high) {
+  const UpdateConstants numbers = constants(learning_rate);
+  parallel_ranges(threads, parts_.back().end, kLanes<T>, [&](auto low, auto high) {
     for (const Part& part : parts_) {
       const std::size_t begin = std::max(low, part.begin);
       const std::size_t end = std::min(high, part.end);
@@ -69,7 +81,8 @@ void Optimizer<T>::update(T* parameters, const T* gradient, double learning_rate
       GradientTerms terms = penalties(part);
       terms.scale = scale;
       if (rule_ != Rule::adamw) terms.weight_decay = hyper_.weight_decay;
-      apply(parameters, gradient, begin, end, learning_rate, terms);
+      kernels<T>().update(rule_, parameters + begin, gradient + begin, state_from(begin),
+                          static_cast<Size>(end - begin), terms, numbers);
     }
   });
 }
@@ -93,52 +106,35 @@ double Optimizer<T>::norm_scale() const {
   return std::isnan(scale) ? 0 : std::min(scale, 1.0);
 }
 
+// Of the update that begin_step has counted.
 template <class T>
-void Optimizer<T>::apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
-                         double learning_rate, const GradientTerms& terms) {
-  const Kernels<T>& k = kernels<T>();
-  const Size n = static_cast<Size>(end - begin);
+UpdateConstants Optimizer<T>::constants(double learning_rate) const {
+  UpdateConstants numbers = {.learning_rate = learning_rate,
+                             .momentum = hyper_.momentum,
+                             .nesterov = hyper_.nesterov,
+                             .one_minus_beta1 = 1 - hyper_.alpha,
+                             .beta2 = hyper_.alpha,
+                             .one_minus_beta2 = 1 - hyper_.alpha,
+                             .eps = hyper_.eps};
+  if (is_adam(rule_)) {
+    numbers.learning_rate = learning_rate / (1 - beta1_power_);
+    numbers.one_minus_beta1 = 1 - hyper_.beta1;
+    numbers.beta2 = hyper_.beta2;
+    numbers.one_minus_beta2 = 1 - hyper_.beta2;
+    numbers.sqrt_correction2 = std::sqrt(1 - beta2_power_);
+    numbers.shrink = learning_rate * hyper_.weight_decay;
+  } else if (rule_ == Rule::adagrad) {
+    numbers.learning_rate = learning_rate / (1 + static_cast<double>(step_ - 1) * hyper_.lr_decay);
+  }
+  return numbers;
+}
+
+template <class T>
+UpdateState<T> Optimizer<T>::state_from(std::size_t begin) {
   const auto at = [begin](AlignedBuffer<T>& buffer) {
     return buffer.size() > 0 ? buffer.data() + begin : nullptr;
   };
-  T* const w = parameters + begin;
-  const T* const g = gradient + begin;
-  const T rate = static_cast<T>(learning_rate);
-  switch (rule_) {
-    case Rule::sgd:
-      if (hyper_.momentum != 0)
-        k.momentum(w, g, at(velocity_), n, terms, rate, static_cast<T>(hyper_.momentum),
-                   hyper_.nesterov);
-      else
-        k.sgd(w, g, n, terms, rate);
-      return;
-    case Rule::adam:
-    case Rule::adamw:
-      k.adam(w, g, at(mean_), at(square_), n, terms,
-             {.one_minus_beta1 = 1 - hyper_.beta1,
-              .beta2 = hyper_.beta2,
-              .one_minus_beta2 = 1 - hyper_.beta2,
-              .eps = hyper_.eps,
-              .shrink = rule_ == Rule::adamw ? learning_rate * hyper_.weight_decay : 0,
-              .step_size = learning_rate / (1 - beta1_power_),
-              .sqrt_correction2 = std::sqrt(1 - beta2_power_)});
-      return;
-    case Rule::rmsprop:
-      k.rmsprop(w, g, at(square_), at(mean_), at(velocity_), n, terms,
-                {.alpha = hyper_.alpha,
-                 .one_minus_alpha = 1 - hyper_.alpha,
-                 .eps = hyper_.eps,
-                 .momentum = hyper_.momentum,
-                 .learning_rate = learning_rate});
-      return;
-    case Rule::adagrad: {
-      const double updates_before = static_cast<double>(step_ - 1);
-      k.adagrad(w, g, at(square_), n, terms,
-                static_cast<T>(learning_rate / (1 + updates_before * hyper_.lr_decay)),
-                static_cast<T>(hyper_.eps));
-      return;
-    }
-  }
+  return {at(mean_), at(square_), at(velocity_)};
 }
 
 template <class T>
@@ -150,10 +146,7 @@ void Optimizer<T>::set_progress(std::uint64_t step, const Powers& powers) {
 
 template <class T>
 std::vector<typename Optimizer<T>::Named> Optimizer<T>::buffers() {
-  const std::string_view mean = is_adam() ? "exp_avg" : "grad_avg";
-  const std::string_view square = is_adam()                ? "exp_avg_sq"
-                                  : rule_ == Rule::adagrad ? "sum"
-                                                           : "square_avg";
+  const auto& [mean, square] = state_names(rule_);
   std::vector<Named> named = {{mean, &mean_}, {square, &square_}, {"momentum_buffer", &velocity_}};
   std::erase_if(named, [](const Named& state) { return state.buffer->size() == 0; });
   return named;

@@ -10,11 +10,12 @@
 #include "core/layout.h"
 #include "core/parallel.h"
 #include "kernels/kernels.h"
+#include "kernels/lists.h"
 
 namespace chainrule {
 
-enum class Rule { sgd, adam, adamw, rmsprop, adagrad };
-inline constexpr std::string_view kRuleNames[] = {"sgd", "adam", "adamw", "rmsprop", "adagrad"};
+// The rules that keep running means of g and g² with bias corrections, which need β^t.
+constexpr bool is_adam(Rule rule) { return rule == Rule::adam || rule == Rule::adamw; }
 
 inline constexpr double kNoClipping = std::numeric_limits<double>::infinity();
 
@@ -76,13 +77,12 @@ class Optimizer {
     bool is_bias;
   };
 
-  bool is_adam() const { return rule_ == Rule::adam || rule_ == Rule::adamw; }
   bool clips_norm() const { return hyper_.clip_norm != kNoClipping; }
   bool penalizes() const { return hyper_.l1 != 0 || hyper_.l2 != 0; }
   GradientTerms penalties(const Part& part) const;
   double norm_scale() const;
-  void apply(T* parameters, const T* gradient, std::size_t begin, std::size_t end,
-             double learning_rate, const GradientTerms& terms);
+  UpdateConstants constants(double learning_rate) const;
+  UpdateState<T> state_from(std::size_t begin);
 
   Rule rule_;
   Hyperparameters hyper_;

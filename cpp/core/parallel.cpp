@@ -56,8 +56,7 @@ Setting read_environment() {
   const std::string value = text;
   int threads = 0;
   const auto [end, status] = std::from_chars(value.data(), value.data() + value.size(), threads);
-  if (status != std::errc() || end != value.data() + value.size() || threads < 1 ||
-      threads > kMaxThreads)
+  if (status != std::errc() || end != value.data() + value.size() || !can_be_threads(threads))
     return {0, "CHAINRULE_NUM_THREADS=" + value + " is not a whole number from 1 to " +
                    std::to_string(kMaxThreads)};
   return {threads, {}};

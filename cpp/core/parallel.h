@@ -69,6 +69,7 @@ void parallel_ranges(int threads, std::size_t n, std::size_t grain, Body body) {
 // Process-wide: physical cores that affinity and the cgroup's CPU quota leave, at most 16 and at
 // most OMP_NUM_THREADS; CHAINRULE_NUM_THREADS and set_num_threads override it.
 inline constexpr int kMaxThreads = 256;
+constexpr bool can_be_threads(long n) { return n >= 1 && n <= kMaxThreads; }
 int get_num_threads();
 void set_num_threads(int n);
 int usable_cores();

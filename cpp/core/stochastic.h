@@ -20,8 +20,7 @@ class StochasticDescent {
   void settle();
 
  private:
-  void forward();
-  void backward();
+  struct Forward;
   T* row(T* view, std::size_t stride) const { return view + row_ * stride; }
   T* row_before(T* view, std::size_t stride) const { return view + (1 - row_) * stride; }
 

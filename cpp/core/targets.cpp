@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "core/output_range.h"
+#include "core/names.h"
 
 namespace chainrule {
 namespace {
@@ -191,7 +191,7 @@ std::string number_text(double value) {
 template <class T>
 std::string refusal_of_targets(const Targets& y, const Layout& layout, const TargetFaults& faults,
                                std::size_t first_row) {
-  const auto name = kLossNames[static_cast<std::size_t>(layout.loss)];
+  const auto name = name_of(layout.loss);
   const Spread spread = Spread::of<T>(y.matrix, faults.outside_row);
   const std::string column =
       y.matrix.columns > 1 ? ", column " + std::to_string(faults.outside_column) : "";

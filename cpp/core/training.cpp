@@ -141,8 +141,7 @@ void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
   for (std::size_t r = 0; r < x.rows; ++r)
     read_row<T>(x, r, ws.x + r * network.layout.input_stride);
   const Chunk<T> all = {0, x.rows, {ws.x, static_cast<Size>(network.layout.input_stride)}, {}};
-  const double work = static_cast<double>(network.layout.multiplies) * static_cast<double>(x.rows);
-  for_each_tile<T>(network.layout, x.rows, threads_for(work, 0),
+  for_each_tile<T>(network.layout, x.rows, threads_for(network.layout.work(x.rows), 0),
                    [&](auto from, auto to, int sharers) { pass.forward(all, from, to, sharers); });
 }
 

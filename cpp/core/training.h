@@ -42,7 +42,7 @@ inline std::size_t workspace_rows(std::size_t batch_size) {
 
 // Multiply-adds of `rows` samples, forward and back.
 inline double training_work(const Layout& layout, std::size_t rows) {
-  return 3.0 * static_cast<double>(layout.multiplies) * static_cast<double>(rows);
+  return 3 * layout.work(rows);
 }
 
 // C of the samples [begin, begin + count): the mean, or the mean weighted by the samples' weights.

@@ -1,16 +1,20 @@
-// g(z) and g'(z), one struct an activation; z and a = g(z) are both at hand for g'. Costly is what
-// waits for itself longer than for memory.
+// g(z) and g'(z), one specialization of Formula per activation of the list; g' receives both z and
+// a = g(z). kCostly: latency-bound rather than memory-bound.
 #pragma once
 
-#include "core/activation.h"
 #include "kernels/elementary.h"
+#include "kernels/lists.h"
 #include "kernels/reduce.h"
 
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
+// A formula is passed as an object to the loops of rows.h, which call its value() and derivative().
+template <class T, Activation g>
+struct Formula;
+
 template <class T>
-struct Identity {
+struct Formula<T, Activation::identity> {
   static constexpr bool kCostly = false;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T>) { return splat<T>(1); }
@@ -18,7 +22,7 @@ struct Identity {
 
 // σ(z) = 1 / (1 + e^-z), σ' = a (1 - a)
 template <class T>
-struct Sigmoid {
+struct Formula<T, Activation::sigmoid> {
   static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return sigmoid<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) { return a * (splat<T>(1) - a); }
@@ -26,7 +30,7 @@ struct Sigmoid {
 
 // tanh' = 1 - a² = (1 - a)(1 + a)
 template <class T>
-struct Tanh {
+struct Formula<T, Activation::tanh> {
   static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return tanh<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
@@ -36,7 +40,7 @@ struct Tanh {
 
 // max(z, 0); the derivative at 0 is 0. NaN stays NaN.
 template <class T>
-struct Relu {
+struct Formula<T, Activation::relu> {
   static constexpr bool kCostly = false;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return max<T>(splat<T>(0), z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
@@ -46,7 +50,7 @@ struct Relu {
 
 // z for z > 0, 0.01 z otherwise
 template <class T>
-struct LeakyRelu {
+struct Formula<T, Activation::leaky_relu> {
   static constexpr bool kCostly = false;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return z < splat<T>(0) ? splat<T>(T(0.01)) * z : z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
@@ -56,7 +60,7 @@ struct LeakyRelu {
 
 // z for z >= 0, e^z - 1 otherwise; e^z = a + 1
 template <class T>
-struct Elu {
+struct Formula<T, Activation::elu> {
   static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return z < splat<T>(0) ? expm1<T>(z) : z; }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) {
@@ -66,7 +70,7 @@ struct Elu {
 
 // λ z for z >= 0, λ α (e^z - 1) otherwise; the constants of Klambauer et al., 2017
 template <class T>
-struct Selu {
+struct Formula<T, Activation::selu> {
   static constexpr bool kCostly = true;
   static constexpr T kLambda = T(1.0507009873554804934193349852946);
   static constexpr T kLambdaAlpha = T(1.7580993408473768599402175208123);
@@ -80,7 +84,7 @@ struct Selu {
 
 // ln(1 + e^z); the derivative σ(z) = 1 - e^-a
 template <class T>
-struct Softplus {
+struct Formula<T, Activation::softplus> {
   static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return softplus<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T>, V<T> a) { return -expm1<T>(-a); }
@@ -88,7 +92,7 @@ struct Softplus {
 
 // z σ(z)
 template <class T>
-struct Silu {
+struct Formula<T, Activation::silu> {
   static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return silu<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) { return silu_derivative<T>(z); }
@@ -96,14 +100,18 @@ struct Silu {
 
 // z Φ(z), Φ the distribution function of the standard normal
 template <class T>
-struct Gelu {
+struct Formula<T, Activation::gelu> {
   static constexpr bool kCostly = true;
   CHAINRULE_INLINE static V<T> value(V<T> z) { return gelu<T>(z); }
   CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) { return gelu_derivative<T>(z); }
 };
 
-// a_j = e^(z_j - m) / Σ_i e^(z_i - m), m = max z, of the first n lanes. The Jacobian couples the
-// outputs, so there is no elementwise derivative: softmax_backward applies it.
+// a_j = e^(z_j - m) / Σ_i e^(z_i - m), m = max z. The outputs are coupled, so there is neither an
+// elementwise value nor an elementwise derivative: the loops have overloads for this formula.
+template <class T>
+struct Formula<T, Activation::softmax> {};
+
+// One row, in the first n lanes.
 template <class T>
 CHAINRULE_INLINE Block<T> softmax(Block<T> z, Size n) {
   Block<T> top = filled<T>(-__builtin_inff());

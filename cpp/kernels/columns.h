@@ -1,6 +1,6 @@
-// softmax and the fused losses for many rows of at most one block: kWidth rows at a time, lane i of
-// vector j being element j of row i. The lanes of a row that are folded are then whole vectors, and
-// one logarithm or division serves all rows.
+// softmax and the losses, row by row; softmax and the fused losses also for many rows of at most
+// one block: kWidth rows at a time, lane i of vector j being element j of row i. The lanes of a row
+// that are folded are then whole vectors, and one logarithm or division serves all rows.
 #pragma once
 
 #include "kernels/activations.h"
@@ -104,8 +104,9 @@ void softmax_columns(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
 }
 
 template <class T>
-void cross_entropy_columns(T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
-                           const T* y, Size ldy, const T* scale, Size rows, Size n) {
+void loss_columns(LossFormula<T, Loss::cross_entropy>, T* cost, T* d, Size ldd, const T* z,
+                  Size ldz, const T* a, Size lda, const T* y, Size ldy, const T* scale, Size rows,
+                  Size n) {
   constexpr int width = kWidth<T>;
   const V<T> zero = splat<T>(0);
   const Columns<T> logits = load_columns<T>(z, ldz, rows, n);
@@ -147,9 +148,9 @@ CHAINRULE_SCHEDULED void binary_costs(Columns<T>& z, const Columns<T>& y, Size n
 }
 
 template <class T>
-void binary_cross_entropy_columns(T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a,
-                                  Size lda, const T* y, Size ldy, const T* scale, Size rows,
-                                  Size n) {
+void loss_columns(LossFormula<T, Loss::binary_cross_entropy>, T* cost, T* d, Size ldd, const T* z,
+                  Size ldz, const T* a, Size lda, const T* y, Size ldy, const T* scale, Size rows,
+                  Size n) {
   constexpr int width = kWidth<T>;
   const V<T> outputs = splat<T>(static_cast<T>(n));
   Columns<T> costs = load_columns<T>(z, ldz, rows, n);
@@ -182,7 +183,8 @@ CHAINRULE_INLINE Size by_columns(Size rows, Size n, F columns) {
 }
 
 template <class T>
-void softmax_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+void map_rows(Formula<T, Activation::softmax>, T* a, Size lda, const T* z, Size ldz, Size rows,
+              Size n) {
   Size r = 0;
   // Without a logarithm to share, four rows are too few.
   if constexpr (kWidth<T> > 4)
@@ -190,6 +192,30 @@ void softmax_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
       softmax_columns<T>(a + first * lda, lda, z + first * ldz, ldz, count, n);
     });
   for (; r < rows; ++r) softmax<T>(a + r * lda, z + r * ldz, n);
+}
+
+template <class T>
+void multiply_rows(Formula<T, Activation::softmax>, T* d, Size ldd, const T*, Size, const T* a,
+                   Size lda, Size rows, Size n) {
+  for (Size r = 0; r < rows; ++r) softmax_backward<T>(d + r * ldd, a + r * lda, n);
+}
+
+template <class T, class L>
+void loss_rows(L formula, T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
+               const T* y, Size ldy, const T* scale, Size rows, Size n) {
+  Size r = 0;
+  // The losses that take exponentials or logarithms.
+  if constexpr (requires {
+                  loss_columns<T>(formula, cost, d, ldd, z, ldz, a, lda, y, ldy, scale, rows, n);
+                })
+    r = by_columns<T>(rows, n, [&](Size first, Size count) {
+      loss_columns<T>(formula, cost + first, d != nullptr ? d + first * ldd : nullptr, ldd,
+                      z + first * ldz, ldz, a + first * lda, lda, y + first * ldy, ldy,
+                      scale + first, count, n);
+    });
+  for (; r < rows; ++r)
+    cost[r] = loss_row<T>(formula, d != nullptr ? d + r * ldd : nullptr, z + r * ldz, a + r * lda,
+                          y + r * ldy, scale[r], n);
 }
 
 }  // namespace

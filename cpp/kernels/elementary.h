@@ -7,8 +7,6 @@
 // (tests/cpp/elementary_errors.cpp).
 #pragma once
 
-#include <type_traits>
-
 #include "kernels/vec.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -28,44 +26,11 @@ inline constexpr T kNaN = static_cast<T>(__builtin_nan(""));
 // The bits of 2^n, a normal number, and the number.
 template <class T>
 constexpr auto exponent_bits(int n) {
-  using Unsigned = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
-  return static_cast<Unsigned>(kBias<T> + n) << kMantissaBits<T>;
+  return static_cast<typename ElementOf<T>::Unsigned>(kBias<T> + n) << kMantissaBits<T>;
 }
 template <class T>
 constexpr T power_of_two(int n) {
   return __builtin_bit_cast(T, exponent_bits<T>(n));
-}
-
-// The bits of V<T> as unsigned integers: AVX2 shifts 64 bits right only so, and the bits of a NaN
-// may overflow without harm.
-#if CHAINRULE_VECTOR_BYTES == 0
-template <class T>
-struct PatternOf {
-  using Value = std::uint32_t;
-};
-template <>
-struct PatternOf<double> {
-  using Value = std::uint64_t;
-};
-#else
-template <class T>
-struct PatternOf {
-  typedef std::uint32_t Value __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
-};
-template <>
-struct PatternOf<double> {
-  typedef std::uint64_t Value __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
-};
-#endif
-template <class T>
-using Pattern = typename PatternOf<T>::Value;
-template <class T>
-CHAINRULE_INLINE Pattern<T> pattern(V<T> x) {
-  return __builtin_bit_cast(Pattern<T>, x);
-}
-template <class T>
-CHAINRULE_INLINE V<T> from_pattern(Pattern<T> x) {
-  return __builtin_bit_cast(V<T>, x);
 }
 
 // c[I] + c[I + Step] x + c[I + 2 Step] x^2 + ... by Horner's rule.

@@ -37,42 +37,31 @@ void weight_gradient(Accumulate mode, T* w, T* g, Size ld, T* strips, const T* a
                      lda, delta, lddelta, samples, end - begin, n_out);
 }
 
-// Calls f with the struct of an elementwise activation.
+// f(formula) with the formula of a member of a list.
 template <class T, class F>
-CHAINRULE_INLINE void with_activation(Activation g, F f) {
+CHAINRULE_INLINE void with_formula(Activation g, F f) {
   switch (g) {
-    case Activation::sigmoid:
-      return f(Sigmoid<T>());
-    case Activation::tanh:
-      return f(Tanh<T>());
-    case Activation::relu:
-      return f(Relu<T>());
-    case Activation::leaky_relu:
-      return f(LeakyRelu<T>());
-    case Activation::elu:
-      return f(Elu<T>());
-    case Activation::selu:
-      return f(Selu<T>());
-    case Activation::softplus:
-      return f(Softplus<T>());
-    case Activation::silu:
-      return f(Silu<T>());
-    case Activation::gelu:
-      return f(Gelu<T>());
-    case Activation::identity:
-    case Activation::softmax:
-      return f(Identity<T>());
+#define X(name, ...)     \
+  case Activation::name: \
+    return f(Formula<T, Activation::name>());
+    CHAINRULE_ACTIVATIONS(X)
+#undef X
+  }
+}
+template <class T, class F>
+CHAINRULE_INLINE void with_formula(Loss loss, F f) {
+  switch (loss) {
+#define X(name, ...) \
+  case Loss::name:   \
+    return f(LossFormula<T, Loss::name>());
+    CHAINRULE_LOSSES(X)
+#undef X
   }
 }
 
 template <class T>
 void activate(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
-  if (g == Activation::softmax) {
-    softmax_rows<T>(a, lda, z, ldz, rows, n);
-  } else if (g != Activation::identity || a != z) {
-    with_activation<T>(
-        g, [&](auto formula) { map_rows<T, decltype(formula)>(a, lda, z, ldz, rows, n); });
-  }
+  with_formula<T>(g, [&](auto formula) { map_rows<T>(formula, a, lda, z, ldz, rows, n); });
 }
 
 template <class T>
@@ -80,63 +69,23 @@ void narrow_row(Activation g, T* a, Size room, const T* x, const T* w, Size ld, 
                 Size n_in, Size n_out) {
   Block<T> row[1] = {};
   with_narrow_width<T>(ld, [&](auto p) { narrow_sums<T, p>(row, x, 0, w, b, n_in); });
-  if (g == Activation::softmax)
-    row[0] = softmax<T>(row[0], n_out);
-  else
-    with_activation<T>(g, [&](auto formula) {
-      for (int i = 0; i < kParts<T> && i * kWidth<T> < n_out; ++i)
-        row[0].part[i] = formula.value(row[0].part[i]);
-    });
+  with_formula<T>(g, [&](auto formula) { map_block<T>(formula, row[0], n_out); });
   store_first<T>(a, row[0], n_out, room);
 }
 
 template <class T>
 void multiply_derivative(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
                          Size rows, Size n) {
-  if (g == Activation::softmax) {
-    for (Size r = 0; r < rows; ++r) softmax_backward<T>(d + r * ldd, a + r * lda, n);
-  } else if (g != Activation::identity) {
-    with_activation<T>(g, [&](auto formula) {
-      multiply_rows<T, decltype(formula)>(d, ldd, z, ldz, a, lda, rows, n);
-    });
-  }
-}
-
-template <class T>
-T loss_row(Loss loss, T* d, const T* z, const T* a, const T* y, T scale, Size n) {
-  switch (loss) {
-    case Loss::half_mse:
-      return difference_loss<T, HalfMse<T>>(d, a, y, scale, n);
-    case Loss::sse:
-      return difference_loss<T, Sse<T>>(d, a, y, scale, n);
-    case Loss::mse:
-      return difference_loss<T, Mse<T>>(d, a, y, scale, n);
-    case Loss::mae:
-      return difference_loss<T, Mae<T>>(d, a, y, scale, n);
-    case Loss::huber:
-      return difference_loss<T, Huber<T>>(d, a, y, scale, n);
-    case Loss::cross_entropy:
-      return cross_entropy<T>(d, z, a, y, scale, n);
-    case Loss::binary_cross_entropy:
-      return binary_cross_entropy<T>(d, z, a, y, scale, n);
-  }
-  __builtin_unreachable();
+  with_formula<T>(
+      g, [&](auto formula) { multiply_rows<T>(formula, d, ldd, z, ldz, a, lda, rows, n); });
 }
 
 template <class T>
 void loss(Loss kind, T* cost, T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
           const T* y, Size ldy, const T* scale, Size rows, Size n) {
-  Size r = 0;
-  if (is_fused(kind))
-    r = by_columns<T>(rows, n, [&](Size first, Size count) {
-      const auto columns =
-          kind == Loss::cross_entropy ? cross_entropy_columns<T> : binary_cross_entropy_columns<T>;
-      columns(cost + first, d != nullptr ? d + first * ldd : nullptr, ldd, z + first * ldz, ldz,
-              a + first * lda, lda, y + first * ldy, ldy, scale + first, count, n);
-    });
-  for (; r < rows; ++r)
-    cost[r] = loss_row<T>(kind, d != nullptr ? d + r * ldd : nullptr, z + r * ldz, a + r * lda,
-                          y + r * ldy, scale[r], n);
+  with_formula<T>(kind, [&](auto formula) {
+    loss_rows<T>(formula, cost, d, ldd, z, ldz, a, lda, y, ldy, scale, rows, n);
+  });
 }
 
 template <class T, class F>
@@ -160,26 +109,24 @@ void elementary(ElementaryFunction which, T* out, const T* x, Size n) {
 
 template <class T>
 constexpr Kernels<T> make_table() {
-  return {affine<T>,
-          affine_transposed<T>,
-          weight_gradient<T>,
-          bias_gradient<T>,
-          step_affine<T>,
-          activate<T>,
-          narrow_row<T>,
-          multiply_derivative<T>,
-          drop<T>,
-          multiply<T>,
-          loss<T>,
-          sgd<T>,
-          momentum<T>,
-          adam<T>,
-          rmsprop<T>,
-          adagrad<T>,
-          square_sum<T>,
-          elementary<T>,
-          fma_chains<T>,
-          read_sum<T>};
+  return {
+      .affine = affine<T>,
+      .affine_transposed = affine_transposed<T>,
+      .weight_gradient = weight_gradient<T>,
+      .bias_gradient = bias_gradient<T>,
+      .step_affine = step_affine<T>,
+      .activate = activate<T>,
+      .narrow_row = narrow_row<T>,
+      .multiply_derivative = multiply_derivative<T>,
+      .drop = drop<T>,
+      .multiply = multiply<T>,
+      .loss = loss<T>,
+      .update = update<T>,
+      .square_sum = square_sum<T>,
+      .elementary = elementary<T>,
+      .fma_chains = fma_chains<T>,
+      .read_sum = read_sum<T>,
+  };
 }
 
 }  // namespace

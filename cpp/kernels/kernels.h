@@ -8,12 +8,16 @@
 #include <cstdint>
 #include <string_view>
 
-#include "core/activation.h"
-#include "core/loss.h"
+#include "kernels/lists.h"
 
 namespace chainrule {
 
 using Size = std::ptrdiff_t;
+
+// Elements of one 64-byte block. Rows of W and of workspaces are padded to whole blocks, and every
+// reduction runs over so many lanes, whatever the vector width.
+template <class T>
+inline constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
 
 // What a gradient kernel does with acc = Σ_s δ_sj a_sk, the sum over the samples of one chunk.
 enum class Accumulate {
@@ -33,15 +37,26 @@ struct GradientTerms {
   double weight_decay = 0;
 };
 
-struct AdamConstants {
-  double one_minus_beta1, beta2, one_minus_beta2, eps;
-  double shrink;            // η λ in AdamW
-  double step_size;         // η / (1 - β1^t)
-  double sqrt_correction2;  // √(1 - β2^t)
+// What the rules remember of every parameter: the running means of g and of g² (or the sum of g²)
+// and the velocity of momentum; null where a rule does without.
+template <class T>
+struct UpdateState {
+  T* mean;
+  T* square;
+  T* velocity;
 };
 
-struct RmspropConstants {
-  double alpha, one_minus_alpha, eps, momentum, learning_rate;
+// The numbers of one update.
+struct UpdateConstants {
+  double learning_rate = 0;  // η; η / (1 - β1^t) in Adam, η over its decay in Adagrad
+  double momentum = 0;       // μ
+  bool nesterov = false;
+  double one_minus_beta1 = 0;   // of the mean of g: 1 - β1, or 1 - α
+  double beta2 = 0;             // of the mean of g²: β2, or α
+  double one_minus_beta2 = 0;   // 1 - β2, or 1 - α
+  double eps = 0;               // ε
+  double sqrt_correction2 = 1;  // √(1 - β2^t)
+  double shrink = 0;            // η λ in AdamW
 };
 
 // The units that dropout leaves out of a layer: those whose random word is below the threshold.
@@ -53,116 +68,81 @@ struct DropoutMask {
   std::uint64_t row;  // of the first row
 };
 
-// The functions of kernels/elementary.h, each callable alone so that it can be tested alone.
-#define CHAINRULE_ELEMENTARY(X) \
-  X(exp)                        \
-  X(expm1)                      \
-  X(log)                        \
-  X(log1p)                      \
-  X(tanh)                       \
-  X(sigmoid)                    \
-  X(softplus)                   \
-  X(erf)                        \
-  X(normal_cdf)                 \
-  X(gelu)                       \
-  X(gelu_derivative)            \
-  X(silu)                       \
-  X(silu_derivative)
-
 // Columns of a are copied in strips of at most this many; it divides what threads share.
 inline constexpr Size kStrip = 6;
 
-enum class ElementaryFunction {
-#define X(name) name,
-  CHAINRULE_ELEMENTARY(X)
-#undef X
-};
-
-inline constexpr std::string_view kElementaryNames[] = {
-#define X(name) #name,
-    CHAINRULE_ELEMENTARY(X)
-#undef X
-};
-
+// References: a table that lacks one of them does not compile.
 template <class T>
 struct Kernels {
   // z = a Wᵀ + b: acc = b_j (0 without b), then acc = fma(w_jk, a_k, acc) for k = 0, 1, ...
   // A layer with ld < kLanes (a narrow one) runs kLanes / ld such chains, chain s over
   // k = s, s + S, ..., and adds them in halves. z is a workspace, a anything, b is padded.
-  void (*affine)(T* z /*(rows, n_out)*/, Size ldz, const T* a /*(rows, n_in)*/, Size lda,
+  void (&affine)(T* z /*(rows, n_out)*/, Size ldz, const T* a /*(rows, n_in)*/, Size lda,
                  const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size rows,
                  Size n_in, Size n_out);
 
   // d = Wᵀ δ: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ...
-  void (*affine_transposed)(T* d /*(rows, n_in)*/, Size ldd, const T* delta /*(rows, n_out)*/,
+  void (&affine_transposed)(T* d /*(rows, n_in)*/, Size ldd, const T* delta /*(rows, n_out)*/,
                             Size lddelta, const T* w /*(n_in, ld)*/, Size ld, Size rows, Size n_in,
                             Size n_out);
 
   // ∇W for the rows k of [begin, end): acc = 0, then acc = fma(a_sk, δ_sj, acc) for s = 0, 1, ...
   // begin is a multiple of kLanes / ld in a narrow layer. Padding is never written. `strips`,
   // where it is not null, is room for a copy of a's columns: whole strips of them.
-  void (*weight_gradient)(Accumulate mode, T* w /*(n_in, ld)*/, T* g /*(n_in, ld)*/, Size ld,
+  void (&weight_gradient)(Accumulate mode, T* w /*(n_in, ld)*/, T* g /*(n_in, ld)*/, Size ld,
                           T* strips, const T* a /*(samples, n_in)*/, Size lda,
                           const T* delta /*(samples, n_out)*/, Size lddelta, Size samples,
                           Size begin, Size end, Size n_in, Size n_out, T learning_rate);
 
   // ∇b: acc = 0, then acc = acc + δ_sj for s = 0, 1, ...
-  void (*bias_gradient)(Accumulate mode, T* b, T* g, const T* delta /*(samples, n_out)*/,
+  void (&bias_gradient)(Accumulate mode, T* b, T* g, const T* delta /*(samples, n_out)*/,
                         Size lddelta, Size samples, Size n_out, T learning_rate);
 
   // One sample's update, from its a' and δ', then z = W a + b of the next one, in one pass over W:
   // the bits of weight_gradient and bias_gradient with `step` and one sample, then of affine.
-  void (*step_affine)(T* z /*(n_out)*/, const T* a /*(n_in)*/, T* w /*(n_in, ld)*/, Size ld,
+  void (&step_affine)(T* z /*(n_out)*/, const T* a /*(n_in)*/, T* w /*(n_in, ld)*/, Size ld,
                       T* b /*(n_out) or null*/, const T* a_before /*(n_in)*/,
                       const T* delta /*(n_out)*/, Size n_in, Size n_out, T learning_rate);
 
   // a = g(z), row by row; a may be z. Writes n elements a row.
-  void (*activate)(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n);
+  void (&activate)(Activation g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n);
 
   // a = g(x Wᵀ + b) for one row of a narrow layer: what affine and activate give, without z in
   // memory. Beyond n_out, the first `room` elements of a may be written.
-  void (*narrow_row)(Activation g, T* a /*(n_out)*/, Size room, const T* x /*(n_in)*/,
+  void (&narrow_row)(Activation g, T* a /*(n_out)*/, Size room, const T* x /*(n_in)*/,
                      const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size n_in,
                      Size n_out);
 
   // d = d ⊙ g'(z); softmax: d_j = a_j (d_j - Σ_i d_i a_i).
-  void (*multiply_derivative)(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a,
+  void (&multiply_derivative)(Activation g, T* d, Size ldd, const T* z, Size ldz, const T* a,
                               Size lda, Size rows, Size n);
 
   // f_j = 0 for the units that the mask leaves out, `kept` for the others; out = a ⊙ f. Units count
   // from `first`, a multiple of 4. The three are rows of workspaces.
-  void (*drop)(T* out /*(rows, n)*/, T* factor /*(rows, n)*/, const T* a /*(rows, n)*/, Size ld,
+  void (&drop)(T* out /*(rows, n)*/, T* factor /*(rows, n)*/, const T* a /*(rows, n)*/, Size ld,
                DropoutMask mask, T kept, Size first, Size rows, Size n);
   // d = d ⊙ f
-  void (*multiply)(T* d, const T* factor, Size ld, Size rows, Size n);
+  void (&multiply)(T* d, const T* factor, Size ld, Size rows, Size n);
 
   // cost_r = C of row r; d = scale_r ∂C/∂a, or scale_r ∂C/∂z for the fused losses (d may be null).
-  void (*loss)(Loss loss, T* cost /*(rows)*/, T* d, Size ldd, const T* z, Size ldz, const T* a,
+  void (&loss)(Loss loss, T* cost /*(rows)*/, T* d, Size ldd, const T* z, Size ldz, const T* a,
                Size lda, const T* y, Size ldy, const T* scale /*(rows)*/, Size rows, Size n);
 
-  // Updates over flat, padded buffers; n is a multiple of kLanes.
-  void (*sgd)(T* w, const T* g, Size n, const GradientTerms& terms, T learning_rate);
-  void (*momentum)(T* w, const T* g, T* velocity, Size n, const GradientTerms& terms,
-                   T learning_rate, T momentum, bool nesterov);
-  void (*adam)(T* w, const T* g, T* m, T* v, Size n, const GradientTerms& terms,
-               const AdamConstants& constants);
-  void (*rmsprop)(T* w, const T* g, T* square, T* mean /*null: not centered*/,
-                  T* velocity /*null: no momentum*/, Size n, const GradientTerms& terms,
-                  const RmspropConstants& constants);
-  void (*adagrad)(T* w, const T* g, T* sum, Size n, const GradientTerms& terms, T learning_rate,
-                  T eps);
+  // One update of flat, padded buffers; n is a multiple of kLanes.
+  void (&update)(Rule rule, T* w, const T* g, const UpdateState<T>& state, Size n,
+                 const GradientTerms& terms, const UpdateConstants& constants);
 
   // Σ g², g after its terms; n is a multiple of kLanes. Element i goes to lane i mod kLanes of
   // running sums in float64, lane = fma(g, g, lane), which are added in halves.
-  double (*square_sum)(const T* g, const T* w, Size n, const GradientTerms& terms);
+  double (&square_sum)(const T* g, const T* w, Size n, const GradientTerms& terms);
 
   // out_i = f(x_i)
-  void (*elementary)(ElementaryFunction f, T* out, const T* x, Size n);
+  void (&elementary)(ElementaryFunction f, T* out, const T* x, Size n);
 
   // What bounds the others: `steps` rounds of independent fma on registers, which return how many
   // multiply-adds they were (a and b from sink[0] and sink[1]), and Σ x_i in any order.
-  Size (*fma_chains)(T* sink /*(2)*/, Size steps);
-  T (*read_sum)(const T* x, Size n);
+  Size (&fma_chains)(T* sink /*(2)*/, Size steps);
+  T (&read_sum)(const T* x, Size n);
 };
 
 // The table of the ISA in use: the best that the CPU has, or what CHAINRULE_ISA names.

@@ -1,17 +1,20 @@
-// C and ∂C/∂a of one output, one struct a loss; e = a - y. The fused losses take z as well
-// and give ∂C/∂z.
+// C and ∂C/∂a, one specialization of LossFormula per loss of the list; e = a - y. The fused losses
+// take z as well and give ∂C/∂z.
 #pragma once
 
-#include "core/loss.h"
 #include "kernels/elementary.h"
+#include "kernels/lists.h"
 #include "kernels/reduce.h"
 
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
+template <class T, Loss loss>
+struct LossFormula;
+
 // C = 1/n Σ ½ e², ∂C/∂a = e / n
 template <class T>
-struct HalfMse {
+struct LossFormula<T, Loss::half_mse> {
   static constexpr bool kMean = true;
   CHAINRULE_INLINE static V<T> cost(V<T> e) { return splat<T>(T(0.5)) * e * e; }
   CHAINRULE_INLINE static V<T> derivative(V<T> e) { return e; }
@@ -19,7 +22,7 @@ struct HalfMse {
 
 // C = Σ e², ∂C/∂a = 2 e
 template <class T>
-struct Sse {
+struct LossFormula<T, Loss::sse> {
   static constexpr bool kMean = false;
   CHAINRULE_INLINE static V<T> cost(V<T> e) { return e * e; }
   CHAINRULE_INLINE static V<T> derivative(V<T> e) { return e + e; }
@@ -27,13 +30,13 @@ struct Sse {
 
 // C = 1/n Σ e², ∂C/∂a = 2 e / n
 template <class T>
-struct Mse : Sse<T> {
+struct LossFormula<T, Loss::mse> : LossFormula<T, Loss::sse> {
   static constexpr bool kMean = true;
 };
 
 // C = 1/n Σ |e|, ∂C/∂a = sign(e) / n, 0 at 0
 template <class T>
-struct Mae {
+struct LossFormula<T, Loss::mae> {
   static constexpr bool kMean = true;
   CHAINRULE_INLINE static V<T> cost(V<T> e) { return abs<T>(e); }
   CHAINRULE_INLINE static V<T> derivative(V<T> e) {
@@ -43,7 +46,7 @@ struct Mae {
 
 // C = 1/n Σ (½ e² for |e| <= 1, |e| - ½ beyond), ∂C/∂a = e clipped to [-1, 1], / n
 template <class T>
-struct Huber {
+struct LossFormula<T, Loss::huber> {
   static constexpr bool kMean = true;
   CHAINRULE_INLINE static V<T> cost(V<T> e) {
     const V<T> half = splat<T>(T(0.5));
@@ -57,14 +60,14 @@ struct Huber {
 
 // One row of a loss of the difference: its cost; d = scale ∂C/∂a where d is not null.
 template <class T, class L>
-T difference_loss(T* d, const T* a, const T* y, T scale, Size n) {
+T loss_row(L formula, T* d, const T*, const T* a, const T* y, T scale, Size n) {
   Block<T> total = filled<T>(0);
   const V<T> outputs = splat<T>(static_cast<T>(n));
   for_each_vector<T>(n, [&](int i, Size j, Size count) {
     const V<T> e = load_partial<T>(a + j, count) - load_partial<T>(y + j, count);
-    total.part[i] = total.part[i] + L::cost(e);
+    total.part[i] = total.part[i] + formula.cost(e);
     if (d != nullptr) {
-      const V<T> slope = L::derivative(e);
+      const V<T> slope = formula.derivative(e);
       store_partial<T>(d + j, (L::kMean ? slope / outputs : slope) * splat<T>(scale), count);
     }
   });
@@ -75,7 +78,10 @@ T difference_loss(T* d, const T* a, const T* y, T scale, Size n) {
 // C = -Σ y_j ln a_j = Σ y_j (ln Σ_i e^(z_i - m) + m - z_j), m = max z, stable for any z;
 // ∂C/∂z_j = a_j Σ y - y_j.
 template <class T>
-T cross_entropy(T* d, const T* z, const T* a, const T* y, T scale, Size n) {
+struct LossFormula<T, Loss::cross_entropy> {};
+template <class T>
+T loss_row(LossFormula<T, Loss::cross_entropy>, T* d, const T* z, const T* a, const T* y, T scale,
+           Size n) {
   Block<T> top = filled<T>(-__builtin_inff());
   for_each_vector<T>(n, [&](int i, Size j, Size count) {
     top.part[i] = max<T>(keep_first<T>(load<T>(z + j), count, top.part[i]), top.part[i]);
@@ -111,7 +117,10 @@ CHAINRULE_INLINE V<T> binary_cost(V<T> z, V<T> y) {
   return linear + log1p<T>(exp<T>(-abs<T>(z)));
 }
 template <class T>
-T binary_cross_entropy(T* d, const T* z, const T* a, const T* y, T scale, Size n) {
+struct LossFormula<T, Loss::binary_cross_entropy> {};
+template <class T>
+T loss_row(LossFormula<T, Loss::binary_cross_entropy>, T* d, const T* z, const T* a, const T* y,
+           T scale, Size n) {
   Block<T> total = filled<T>(0);
   const V<T> outputs = splat<T>(static_cast<T>(n));
   for_each_vector<T>(n, [&](int i, Size j, Size count) {

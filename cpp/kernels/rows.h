@@ -29,7 +29,7 @@ struct Walk {
 
 // a = g(z) for n elements a row: whole vectors, or less than one.
 template <class T, class G, bool kWhole>
-CHAINRULE_SCHEDULED void map_vectors(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+CHAINRULE_SCHEDULED void map_vectors(G g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
   constexpr int kAbreast = 4;
   Walk<T> walk{a, lda, z, ldz, n};
   Size left = kWhole ? rows * (n / kWidth<T>) : rows;
@@ -38,7 +38,7 @@ CHAINRULE_SCHEDULED void map_vectors(T* a, Size lda, const T* z, Size ldz, Size 
     T* to[kAbreast];
 #pragma GCC unroll 4
     for (int i = 0; i < kAbreast; ++i) {
-      v[i] = G::value(load<T>(walk.z + walk.j));
+      v[i] = g.value(load<T>(walk.z + walk.j));
       to[i] = walk.a + walk.j;
       walk.next();
     }
@@ -51,7 +51,7 @@ CHAINRULE_SCHEDULED void map_vectors(T* a, Size lda, const T* z, Size ldz, Size 
     }
   }
   for (; left > 0; --left) {
-    const V<T> v = G::value(load<T>(walk.z + walk.j));
+    const V<T> v = g.value(load<T>(walk.z + walk.j));
     if constexpr (kWhole)
       store<T>(walk.a + walk.j, v);
     else
@@ -97,7 +97,7 @@ CHAINRULE_INLINE void part_rows(T* a, Size lda, V<T> v, Size rows, Size n) {
 
 // n <= P elements a row: several rows share a vector.
 template <class T, class G, int P>
-void map_joined_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+void map_joined_rows(G g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
   constexpr Size width = kWidth<T>;
   constexpr int kRows = kWidth<T> / P;
   constexpr Size kVectors = 64;
@@ -107,7 +107,7 @@ void map_joined_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
     for (; vectors < kVectors && begin + vectors * kRows < rows; ++vectors)
       store<T>(joined + vectors * width,
                join_rows<T, P, kRows>(z, ldz, begin + vectors * kRows, rows - 1));
-    map_vectors<T, G, true>(joined, 0, joined, 0, 1, vectors * width);
+    map_vectors<T, G, true>(g, joined, 0, joined, 0, 1, vectors * width);
     for (Size i = 0; i < vectors; ++i) {
       const Size r = begin + i * kRows;
       part_rows<T, P>(a + r * lda, lda, load<T>(joined + i * width), rows - r, n);
@@ -125,17 +125,17 @@ CHAINRULE_INLINE Size power_from(Size n) {
 
 // Less than a vector a row.
 template <class T, class G>
-void map_short_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+void map_short_rows(G g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
 #if CHAINRULE_VECTOR_BYTES != 0
   if (rows > 1 && n <= kWidth<T> / 2)
     return with_narrow_width<T, kWidth<T> / 2>(
-        power_from(n), [&](auto p) { map_joined_rows<T, G, p>(a, lda, z, ldz, rows, n); });
+        power_from(n), [&](auto p) { map_joined_rows<T, G, p>(g, a, lda, z, ldz, rows, n); });
 #endif
-  map_vectors<T, G, false>(a, lda, z, ldz, rows, n);
+  map_vectors<T, G, false>(g, a, lda, z, ldz, rows, n);
 }
 
 template <class T, class G>
-void map_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
+void map_rows(G g, T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
   constexpr Size width = kWidth<T>;
   if (lda == n && ldz == n) {
     n *= rows;
@@ -143,20 +143,26 @@ void map_rows(T* a, Size lda, const T* z, Size ldz, Size rows, Size n) {
   }
   const Size whole = n / width * width;
   if constexpr (G::kCostly) {
-    if (whole > 0) map_vectors<T, G, true>(a, lda, z, ldz, rows, whole);
-    if (whole < n) map_short_rows<T, G>(a + whole, lda, z + whole, ldz, rows, n - whole);
+    if (whole > 0) map_vectors<T, G, true>(g, a, lda, z, ldz, rows, whole);
+    if (whole < n) map_short_rows<T>(g, a + whole, lda, z + whole, ldz, rows, n - whole);
   } else {
     for (Size r = 0; r < rows; ++r, a += lda, z += ldz) {
-      for (Size j = 0; j < whole; j += width) store<T>(a + j, G::value(load<T>(z + j)));
-      if (whole < n) store_partial<T>(a + whole, G::value(load<T>(z + whole)), n - whole);
+      for (Size j = 0; j < whole; j += width) store<T>(a + j, g.value(load<T>(z + j)));
+      if (whole < n) store_partial<T>(a + whole, g.value(load<T>(z + whole)), n - whole);
     }
   }
 }
 
+template <class T>
+void map_rows(Formula<T, Activation::identity> g, T* a, Size lda, const T* z, Size ldz, Size rows,
+              Size n) {
+  if (a != z) map_rows<T, decltype(g)>(g, a, lda, z, ldz, rows, n);
+}
+
 // d = d ⊙ g'(z)
 template <class T, class G>
-CHAINRULE_SCHEDULED void multiply_rows(T* d, Size ldd, const T* z, Size ldz, const T* a, Size lda,
-                                       Size rows, Size n) {
+CHAINRULE_SCHEDULED void multiply_rows(G g, T* d, Size ldd, const T* z, Size ldz, const T* a,
+                                       Size lda, Size rows, Size n) {
   constexpr Size width = kWidth<T>;
   constexpr int kAbreast = G::kCostly ? 4 : 1;
   for (Size r = 0; r < rows; ++r, d += ldd, z += ldz, a += lda) {
@@ -166,14 +172,28 @@ CHAINRULE_SCHEDULED void multiply_rows(T* d, Size ldd, const T* z, Size ldz, con
 #pragma GCC unroll 4
       for (int i = 0; i < kAbreast; ++i) {
         const Size at = j + i * width;
-        v[i] = load<T>(d + at) * G::derivative(load<T>(z + at), load<T>(a + at));
+        v[i] = load<T>(d + at) * g.derivative(load<T>(z + at), load<T>(a + at));
       }
 #pragma GCC unroll 4
       for (int i = 0; i < kAbreast; ++i) store<T>(d + j + i * width, v[i]);
     }
     for (; j < n; j += width)
-      store<T>(d + j, load<T>(d + j) * G::derivative(load<T>(z + j), load<T>(a + j)));
+      store<T>(d + j, load<T>(d + j) * g.derivative(load<T>(z + j), load<T>(a + j)));
   }
+}
+
+template <class T>
+void multiply_rows(Formula<T, Activation::identity>, T*, Size, const T*, Size, const T*, Size, Size,
+                   Size) {}
+
+// g of the first n lanes of a block, at least; the others hold anything.
+template <class T, class G>
+CHAINRULE_INLINE void map_block(G g, Block<T>& z, Size n) {
+  for (int i = 0; i < kParts<T> && i * kWidth<T> < n; ++i) z.part[i] = g.value(z.part[i]);
+}
+template <class T>
+CHAINRULE_INLINE void map_block(Formula<T, Activation::softmax>, Block<T>& z, Size n) {
+  z = softmax<T>(z, n);
 }
 
 }  // namespace

@@ -1,10 +1,11 @@
-// One pass over the parameters for one update: read g and the state, write the state and w.
+// One pass over the parameters per update: read g and the state, write the state and w.
 // Formulas and names as in PyTorch's optimisers. All buffers are padded with zeros, and every
 // update maps zeros to zeros.
 #pragma once
 
 #include "kernels/elementary.h"
 #include "kernels/kernels.h"
+#include "kernels/lists.h"
 #include "kernels/reduce.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -56,34 +57,6 @@ CHAINRULE_INLINE V<T> normal_or_zero(V<T> x) {
   return abs<T>(x) < power_of_two<T>(1 - kBias<T>) ? V<T>{} : x;
 }
 
-// w = w - η g
-template <class T>
-void sgd(T* w, const T* g, Size n, const GradientTerms& terms, T learning_rate) {
-  with_gradient<T>(terms, [&](auto gradient) {
-    for (Size i = 0; i < n; i += kWidth<T>) {
-      const V<T> wi = load<T>(w + i);
-      const V<T> gi = gradient(load<T>(g + i), wi);
-      store<T>(w + i, fma(splat<T>(-learning_rate), gi, wi));
-    }
-  });
-}
-
-// v = μ v + g; w = w - η v, or w - η (g + μ v) after Nesterov
-template <class T>
-void momentum(T* w, const T* g, T* velocity, Size n, const GradientTerms& terms, T learning_rate,
-              T mu, bool nesterov) {
-  with_gradient<T>(terms, [&](auto gradient) {
-    for (Size i = 0; i < n; i += kWidth<T>) {
-      const V<T> wi = load<T>(w + i);
-      const V<T> gi = gradient(load<T>(g + i), wi);
-      const V<T> v = normal_or_zero<T>(fma(splat<T>(mu), load<T>(velocity + i), gi));
-      store<T>(velocity + i, v);
-      const V<T> direction = nesterov ? fma(splat<T>(mu), v, gi) : v;
-      store<T>(w + i, fma(splat<T>(-learning_rate), direction, wi));
-    }
-  });
-}
-
 // x / d, correctly rounded, without a division: inverse is 1 / d rounded, the first correction
 // makes the quotient one of the two numbers next to x / d, and the second one takes the nearest
 // (Markstein, 1990). x is a root, 0 or infinite, so that no step meets a subnormal number.
@@ -101,79 +74,152 @@ CHAINRULE_INLINE V<T> mean_square(V<T> beta, V<T> one_minus_beta, V<T> g, V<T> v
   return normal_or_zero<T>(fma(one_minus_beta * g, g, beta * v));
 }
 
-// w = w - η λ w in AdamW; m = m + (1 - β1)(g - m); v = β2 v + (1 - β2) g²;
-// w = w - η / (1 - β1^t) m / (√v / √(1 - β2^t) + ε)
+// The new w from w and g, element i of the buffers; reads and writes the state. One specialization
+// per rule of the list.
+template <class T, Rule rule>
+struct Update;
+
+// w = w - η g; with momentum v = μ v + g and w = w - η v, or w - η (g + μ v) after Nesterov
 template <class T>
-void adam(T* w, const T* g, T* m, T* v, Size n, const GradientTerms& terms,
-          const AdamConstants& c) {
-  const V<T> one_minus_beta1 = splat<T>(static_cast<T>(c.one_minus_beta1));
-  const V<T> beta2 = splat<T>(static_cast<T>(c.beta2));
-  const V<T> one_minus_beta2 = splat<T>(static_cast<T>(c.one_minus_beta2));
-  const V<T> eps = splat<T>(static_cast<T>(c.eps));
-  const V<T> step = splat<T>(static_cast<T>(-c.step_size));
-  const V<T> correction = splat<T>(static_cast<T>(c.sqrt_correction2));
-  const V<T> inverse = splat<T>(1) / correction;
-  const T shrink = static_cast<T>(-c.shrink);
-  with_gradient<T>(terms, [&](auto gradient) {
-    for (Size i = 0; i < n; i += kWidth<T>) {
-      V<T> wi = load<T>(w + i);
-      const V<T> gi = gradient(load<T>(g + i), wi);
-      if (shrink != T(0)) wi = fma(splat<T>(shrink), wi, wi);
-      const V<T> m_old = load<T>(m + i);
-      const V<T> mi = normal_or_zero<T>(fma(one_minus_beta1, gi - m_old, m_old));
-      const V<T> vi = mean_square<T>(beta2, one_minus_beta2, gi, load<T>(v + i));
-      store<T>(m + i, mi);
-      store<T>(v + i, vi);
-      store<T>(w + i, fma(step, mi / (divide_root<T>(sqrt(vi), correction, inverse) + eps), wi));
-    }
-  });
-}
+struct Update<T, Rule::sgd> {
+  T* velocity;
+  T minus_rate, mu;
+  bool nesterov;
+
+  CHAINRULE_INLINE Update(const UpdateState<T>& state, const UpdateConstants& c)
+      : velocity(state.velocity),
+        minus_rate(static_cast<T>(-c.learning_rate)),
+        mu(static_cast<T>(c.momentum)),
+        nesterov(c.nesterov) {}
+
+  CHAINRULE_INLINE V<T> operator()(V<T> w, V<T> g, Size i) const {
+    if (velocity == nullptr) return fma(splat<T>(minus_rate), g, w);
+    const V<T> v = normal_or_zero<T>(fma(splat<T>(mu), load<T>(velocity + i), g));
+    store<T>(velocity + i, v);
+    return fma(splat<T>(minus_rate), nesterov ? fma(splat<T>(mu), v, g) : v, w);
+  }
+};
+
+// m = m + (1 - β1)(g - m); v = β2 v + (1 - β2) g²; w = w - η / (1 - β1^t) m / (√v / √(1 - β2^t) +
+// ε)
+template <class T>
+struct Update<T, Rule::adam> {
+  T* mean;
+  T* square;
+  V<T> one_minus_beta1, beta2, one_minus_beta2, eps, minus_rate, correction, inverse;
+
+  CHAINRULE_INLINE Update(const UpdateState<T>& state, const UpdateConstants& c)
+      : mean(state.mean),
+        square(state.square),
+        one_minus_beta1(splat<T>(static_cast<T>(c.one_minus_beta1))),
+        beta2(splat<T>(static_cast<T>(c.beta2))),
+        one_minus_beta2(splat<T>(static_cast<T>(c.one_minus_beta2))),
+        eps(splat<T>(static_cast<T>(c.eps))),
+        minus_rate(splat<T>(static_cast<T>(-c.learning_rate))),
+        correction(splat<T>(static_cast<T>(c.sqrt_correction2))),
+        inverse(splat<T>(1) / correction) {}
+
+  CHAINRULE_INLINE V<T> operator()(V<T> w, V<T> g, Size i) const {
+    const V<T> m_old = load<T>(mean + i);
+    const V<T> m = normal_or_zero<T>(fma(one_minus_beta1, g - m_old, m_old));
+    const V<T> v = mean_square<T>(beta2, one_minus_beta2, g, load<T>(square + i));
+    store<T>(mean + i, m);
+    store<T>(square + i, v);
+    return fma(minus_rate, m / (divide_root<T>(sqrt(v), correction, inverse) + eps), w);
+  }
+};
+
+// w = w - η λ w, then as Adam
+template <class T>
+struct Update<T, Rule::adamw> : Update<T, Rule::adam> {
+  T minus_shrink;
+
+  CHAINRULE_INLINE Update(const UpdateState<T>& state, const UpdateConstants& c)
+      : Update<T, Rule::adam>(state, c), minus_shrink(static_cast<T>(-c.shrink)) {}
+
+  CHAINRULE_INLINE V<T> operator()(V<T> w, V<T> g, Size i) const {
+    if (minus_shrink != T(0)) w = fma(splat<T>(minus_shrink), w, w);
+    return Update<T, Rule::adam>::operator()(w, g, i);
+  }
+};
 
 // s = α s + (1 - α) g²; d = g / (√s + ε), or, centered, m = m + (1 - α)(g - m) and
 // d = g / (√(s - m²) + ε), where rounding may leave less than 0 of s - m²;
 // w = w - η d, or, with momentum, v = μ v + d; w = w - η v
 template <class T>
-void rmsprop(T* w, const T* g, T* square, T* mean, T* velocity, Size n, const GradientTerms& terms,
-             const RmspropConstants& c) {
-  const V<T> alpha = splat<T>(static_cast<T>(c.alpha));
-  const V<T> one_minus_alpha = splat<T>(static_cast<T>(c.one_minus_alpha));
-  const V<T> eps = splat<T>(static_cast<T>(c.eps));
-  const V<T> mu = splat<T>(static_cast<T>(c.momentum));
-  const V<T> step = splat<T>(static_cast<T>(-c.learning_rate));
+struct Update<T, Rule::rmsprop> {
+  T* mean;  // null: not centered
+  T* square;
+  T* velocity;
+  V<T> one_minus_beta1, alpha, one_minus_alpha, eps, mu, minus_rate;
+
+  CHAINRULE_INLINE Update(const UpdateState<T>& state, const UpdateConstants& c)
+      : mean(state.mean),
+        square(state.square),
+        velocity(state.velocity),
+        one_minus_beta1(splat<T>(static_cast<T>(c.one_minus_beta1))),
+        alpha(splat<T>(static_cast<T>(c.beta2))),
+        one_minus_alpha(splat<T>(static_cast<T>(c.one_minus_beta2))),
+        eps(splat<T>(static_cast<T>(c.eps))),
+        mu(splat<T>(static_cast<T>(c.momentum))),
+        minus_rate(splat<T>(static_cast<T>(-c.learning_rate))) {}
+
+  CHAINRULE_INLINE V<T> operator()(V<T> w, V<T> g, Size i) const {
+    V<T> variance = mean_square<T>(alpha, one_minus_alpha, g, load<T>(square + i));
+    store<T>(square + i, variance);
+    if (mean != nullptr) {
+      const V<T> m_old = load<T>(mean + i);
+      const V<T> m = normal_or_zero<T>(fma(one_minus_beta1, g - m_old, m_old));
+      store<T>(mean + i, m);
+      variance = max<T>(splat<T>(0), fma(-m, m, variance));
+    }
+    V<T> direction = g / (sqrt(variance) + eps);
+    if (velocity != nullptr) {
+      direction = normal_or_zero<T>(fma(mu, load<T>(velocity + i), direction));
+      store<T>(velocity + i, direction);
+    }
+    return fma(minus_rate, direction, w);
+  }
+};
+
+// s = s + g²; w = w - η g / (√s + ε)
+template <class T>
+struct Update<T, Rule::adagrad> {
+  T* sum;
+  T minus_rate, eps;
+
+  CHAINRULE_INLINE Update(const UpdateState<T>& state, const UpdateConstants& c)
+      : sum(state.square),
+        minus_rate(static_cast<T>(-c.learning_rate)),
+        eps(static_cast<T>(c.eps)) {}
+
+  CHAINRULE_INLINE V<T> operator()(V<T> w, V<T> g, Size i) const {
+    const V<T> s = normal_or_zero<T>(fma(g, g, load<T>(sum + i)));
+    store<T>(sum + i, s);
+    return fma(splat<T>(minus_rate), g / (sqrt(s) + splat<T>(eps)), w);
+  }
+};
+
+template <class T, class U>
+void update_all(T* w, const T* g, Size n, const GradientTerms& terms, U new_w) {
   with_gradient<T>(terms, [&](auto gradient) {
     for (Size i = 0; i < n; i += kWidth<T>) {
       const V<T> wi = load<T>(w + i);
-      const V<T> gi = gradient(load<T>(g + i), wi);
-      V<T> variance = mean_square<T>(alpha, one_minus_alpha, gi, load<T>(square + i));
-      store<T>(square + i, variance);
-      if (mean != nullptr) {
-        const V<T> m_old = load<T>(mean + i);
-        const V<T> mi = normal_or_zero<T>(fma(one_minus_alpha, gi - m_old, m_old));
-        store<T>(mean + i, mi);
-        variance = max<T>(splat<T>(0), fma(-mi, mi, variance));
-      }
-      V<T> direction = gi / (sqrt(variance) + eps);
-      if (velocity != nullptr) {
-        direction = normal_or_zero<T>(fma(mu, load<T>(velocity + i), direction));
-        store<T>(velocity + i, direction);
-      }
-      store<T>(w + i, fma(step, direction, wi));
+      store<T>(w + i, new_w(wi, gradient(load<T>(g + i), wi), i));
     }
   });
 }
 
-// s = s + g²; w = w - η g / (√s + ε)
 template <class T>
-void adagrad(T* w, const T* g, T* sum, Size n, const GradientTerms& terms, T learning_rate, T eps) {
-  with_gradient<T>(terms, [&](auto gradient) {
-    for (Size i = 0; i < n; i += kWidth<T>) {
-      const V<T> wi = load<T>(w + i);
-      const V<T> gi = gradient(load<T>(g + i), wi);
-      const V<T> s = normal_or_zero<T>(fma(gi, gi, load<T>(sum + i)));
-      store<T>(sum + i, s);
-      store<T>(w + i, fma(splat<T>(-learning_rate), gi / (sqrt(s) + splat<T>(eps)), wi));
-    }
-  });
+void update(Rule rule, T* w, const T* g, const UpdateState<T>& state, Size n,
+            const GradientTerms& terms, const UpdateConstants& constants) {
+  switch (rule) {
+#define X(name, ...) \
+  case Rule::name:   \
+    return update_all<T>(w, g, n, terms, Update<T, Rule::name>(state, constants));
+    CHAINRULE_RULES(X)
+#undef X
+  }
 }
 
 // add(i, x) for the vectors of doubles in v, one or two.

@@ -35,10 +35,12 @@ struct ElementOf;
 template <>
 struct ElementOf<float> {
   using Int = std::int32_t;
+  using Unsigned = std::uint32_t;
 };
 template <>
 struct ElementOf<double> {
   using Int = std::int64_t;
+  using Unsigned = std::uint64_t;
 };
 
 #if CHAINRULE_VECTOR_BYTES == 0
@@ -46,6 +48,7 @@ template <class T>
 struct VectorOf {
   using Value = T;
   using Bits = typename ElementOf<T>::Int;
+  using Pattern = typename ElementOf<T>::Unsigned;
 };
 template <class T>
 inline constexpr int kWidth = 1;
@@ -54,6 +57,8 @@ template <class T>
 struct VectorOf {
   typedef T Value __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
   typedef typename ElementOf<T>::Int Bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+  typedef typename ElementOf<T>::Unsigned Pattern
+      __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
 };
 template <class T>
 inline constexpr int kWidth = CHAINRULE_VECTOR_BYTES / static_cast<int>(sizeof(T));
@@ -63,10 +68,10 @@ template <class T>
 using V = typename VectorOf<T>::Value;
 template <class T>
 using Bits = typename VectorOf<T>::Bits;
-
-// Every reduction runs over kLanes<T> lanes, whatever the vector width (see Block in reduce.h).
+// The bits as unsigned integers: AVX2 shifts 64 bits right only so, and the bits of a NaN may
+// overflow without harm.
 template <class T>
-inline constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
+using Pattern = typename VectorOf<T>::Pattern;
 
 template <class T>
 CHAINRULE_INLINE Bits<T> bits(V<T> x) {
@@ -74,6 +79,14 @@ CHAINRULE_INLINE Bits<T> bits(V<T> x) {
 }
 template <class T>
 CHAINRULE_INLINE V<T> value(Bits<T> x) {
+  return __builtin_bit_cast(V<T>, x);
+}
+template <class T>
+CHAINRULE_INLINE Pattern<T> pattern(V<T> x) {
+  return __builtin_bit_cast(Pattern<T>, x);
+}
+template <class T>
+CHAINRULE_INLINE V<T> from_pattern(Pattern<T> x) {
   return __builtin_bit_cast(V<T>, x);
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "chainrule/model.h"
+#include "core/names.h"
 #include "model/json.h"
 #include "model/sha256.h"
 
@@ -19,13 +20,6 @@ static_assert(std::endian::native == std::endian::little, "tensors are little-en
 constexpr std::size_t kMaxHeader = std::size_t{1} << 20;
 constexpr std::string_view kFormat = "chainrule 1";
 constexpr std::string_view kCheckpoint = "chainrule checkpoint ";  // and the version
-
-template <class Enum, std::size_t n>
-Enum named(const std::string_view (&names)[n], const std::string& name, std::string_view what) {
-  const auto found = std::find(std::begin(names), std::end(names), name);
-  if (found == std::end(names)) throw LoadError("its " + std::string(what) + " is unknown");
-  return static_cast<Enum>(found - std::begin(names));
-}
 
 std::uint64_t decimal(const std::string& text, const std::string& name) {
   const bool digits =
@@ -42,50 +36,50 @@ std::uint64_t decimal(const std::string& text, const std::string& name) {
   return value;
 }
 
-Architecture parse_architecture(const std::string& text) {
+// What an error says of a file, whose names may hold any bytes, and a megabyte of them.
+std::string printable(std::string text) {
+  constexpr std::size_t kMost = 300;
+  if (text.size() > kMost) text.resize(kMost);
+  std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  return text;
+}
+
+void parse_architecture(const std::string& text, ModelFile& file) {
   constexpr std::string_view kWhat = "architecture";
   const json::Value value = json::parse(text, kWhat);
   const json::Object& object = value.object(kWhat);
-  Architecture result;
   if (object.size() != 5) throw LoadError("its architecture does not have five entries");
-  for (const json::Value& size : json::member(object, "sizes", kWhat).array("sizes")) {
-    const std::uint64_t n = size.integer("sizes");
-    if (n == 0 || n > (~std::size_t{0} >> 1)) throw LoadError("its sizes are not possible");
-    result.sizes.push_back(static_cast<std::size_t>(n));
+  Architecture& result = file.architecture;
+  try {
+    for (const json::Value& size : json::member(object, "sizes", kWhat).array("sizes")) {
+      const std::uint64_t n = size.integer("sizes");
+      if (n > (~std::size_t{0} >> 1)) throw LoadError("its sizes are not possible");
+      result.sizes.push_back(parse_size(result.sizes.size(), static_cast<std::ptrdiff_t>(n)));
+    }
+    result.loss = parse_name<Loss>(json::member(object, "loss", kWhat).text("loss"), "loss");
+    for (const json::Value& name : json::member(object, "activations", kWhat).array("activations"))
+      result.activations.push_back(parse_name<Activation>(name.text("activations"), "activation"));
+    check(result);
+    file.is_double = is_float64(json::member(object, "dtype", kWhat).text("dtype"));
+  } catch (const std::invalid_argument& error) {
+    throw LoadError("its architecture is not possible: " + printable(error.what()));
   }
-  if (result.sizes.size() < 2) throw LoadError("its sizes are fewer than two");
-  result.loss = named<Loss>(kLossNames, json::member(object, "loss", kWhat).text("loss"), "loss");
-  for (const json::Value& name : json::member(object, "activations", kWhat).array("activations"))
-    result.activations.push_back(
-        named<Activation>(kActivationNames, name.text("activations"), "activation"));
-  if (result.activations.size() + 1 != result.sizes.size())
-    throw LoadError("it does not have one activation a layer");
-  const auto last = result.activations.end() - 1;
-  if (std::find(result.activations.begin(), last, Activation::softmax) != last)
-    throw LoadError("softmax is for the last layer only");
-  if (is_fused(result.loss) && *last != fused_output(result.loss))
-    throw LoadError("its loss needs another output activation");
-  const std::string& dtype = json::member(object, "dtype", kWhat).text("dtype");
-  if (dtype != "float32" && dtype != "float64") throw LoadError("its dtype is unknown");
-  result.is_double = dtype == "float64";
   result.has_bias = json::member(object, "bias", kWhat).boolean("bias");
-  return result;
 }
 
-std::string write_architecture(const Architecture& architecture) {
+std::string write_architecture(const ModelFile& file) {
+  const Architecture& architecture = file.architecture;
   const auto list = [](const auto& values, auto text_of) {
     std::string text = "[";
     for (const auto& value : values) text += (text.size() > 1 ? ", " : "") + text_of(value);
     return text + "]";
   };
-  const auto name_of = [](Activation g) {
-    return json::quoted(kActivationNames[static_cast<std::size_t>(g)]);
-  };
   return "{\"sizes\": " +
          list(architecture.sizes, [](std::size_t n) { return std::to_string(n); }) +
-         ", \"activations\": " + list(architecture.activations, name_of) +
-         ", \"loss\": " + json::quoted(kLossNames[static_cast<std::size_t>(architecture.loss)]) +
-         ", \"dtype\": " + (architecture.is_double ? "\"float64\"" : "\"float32\"") +
+         ", \"activations\": " +
+         list(architecture.activations, [](Activation g) { return json::quoted(name_of(g)); }) +
+         ", \"loss\": " + json::quoted(name_of(architecture.loss)) +
+         ", \"dtype\": " + (file.is_double ? "\"float64\"" : "\"float32\"") +
          ", \"bias\": " + (architecture.has_bias ? "true" : "false") + "}";
 }
 
@@ -96,12 +90,13 @@ struct Tensor {
 };
 
 // In the order of the parameters. LoadError where the sizes have more bytes than can be addressed.
-std::vector<Tensor> tensors_of(const Architecture& architecture) {
+std::vector<Tensor> tensors_of(const ModelFile& file) {
+  const Architecture& architecture = file.architecture;
   constexpr std::size_t kMost = ~std::size_t{0} >> 1;
   std::vector<Tensor> tensors;
   std::size_t total = 0;
   const auto add = [&](std::string name, std::vector<std::size_t> shape) {
-    std::size_t size = architecture.element_size();
+    std::size_t size = file.is_double ? 8 : 4;
     for (const std::size_t n : shape) {
       if (n > kMost / size) throw LoadError("its sizes are too large");
       size *= n;
@@ -195,13 +190,13 @@ ModelFile parse_model(std::span<const std::byte> bytes) {
   ModelFile file;
   file.seed = decimal(find(metadata, "seed"), "seed");
   file.epoch = decimal(find(metadata, "epoch"), "epoch");
-  file.architecture = parse_architecture(find(metadata, "architecture"));
-  const std::vector<Tensor> tensors = tensors_of(file.architecture);
+  parse_architecture(find(metadata, "architecture"), file);
+  const std::vector<Tensor> tensors = tensors_of(file);
   if (header.size() != tensors.size() + 1)
     throw LoadError("it has other tensors than its architecture");
   std::vector<std::pair<std::size_t, std::size_t>> places;
   for (const Tensor& tensor : tensors) {
-    places.push_back(offsets_of(header, tensor, file.architecture.is_double));
+    places.push_back(offsets_of(header, tensor, file.is_double));
     if (places.back().second > data.size()) throw LoadError("it is shorter than its tensors");
     file.tensors.push_back(data.subspan(places.back().first, tensor.size));
   }
@@ -222,9 +217,9 @@ ModelFile parse_model(std::span<const std::byte> bytes) {
 }
 
 std::string model_header(const ModelFile& file) {
-  const std::vector<Tensor> tensors = tensors_of(file.architecture);
+  const std::vector<Tensor> tensors = tensors_of(file);
   Metadata metadata = {{"format", std::string(kFormat)},
-                       {"architecture", write_architecture(file.architecture)},
+                       {"architecture", write_architecture(file)},
                        {"seed", std::to_string(file.seed)},
                        {"epoch", std::to_string(file.epoch)}};
   metadata.emplace_back("sha256", digest(metadata, tensors, file.tensors));
@@ -232,7 +227,7 @@ std::string model_header(const ModelFile& file) {
   std::size_t begin = 0;
   for (const Tensor& tensor : tensors) {
     text += ", " + json::quoted(tensor.name) + ": {\"dtype\": ";
-    text += file.architecture.is_double ? "\"F64\"" : "\"F32\"";
+    text += file.is_double ? "\"F64\"" : "\"F32\"";
     text += ", \"shape\": [" + std::to_string(tensor.shape[0]);
     if (tensor.shape.size() == 2) text += ", " + std::to_string(tensor.shape[1]);
     text += "], \"data_offsets\": [" + std::to_string(begin) + ", " +

@@ -9,23 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "core/activation.h"
-#include "core/loss.h"
+#include "core/architecture.h"
 
 namespace chainrule {
 
-struct Architecture {
-  std::vector<std::size_t> sizes;
-  std::vector<Activation> activations;
-  Loss loss{};
-  bool is_double = false;
-  bool has_bias = true;
-
-  std::size_t element_size() const { return is_double ? 8 : 4; }
-};
-
 struct ModelFile {
   Architecture architecture;
+  bool is_double = false;
   std::uint64_t seed = 0;
   std::uint64_t epoch = 0;
   std::vector<std::span<const std::byte>> tensors;  // in the order of the parameters

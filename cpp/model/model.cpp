@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "core/names.h"
 #include "core/network.h"
 #include "core/targets.h"
 #include "core/training.h"
@@ -68,8 +69,7 @@ struct Model<T>::State {
 
   explicit State(const ModelFile& file)
       : architecture(file.architecture),
-        network(architecture.sizes, architecture.activations, architecture.loss,
-                architecture.has_bias),
+        network(architecture),
         descent(Rule::sgd, {}, network.layout) {
     network.seed = file.seed;
     network.epoch = file.epoch;
@@ -90,10 +90,9 @@ Model<T> Model<T>::load(std::span<const std::byte> bytes) {
   // Which kernels run is settled here and not in the first call of predict.
   if (const char* error = isa_error()) throw std::runtime_error(error);
   const ModelFile file = parse_model(bytes);
-  if (file.architecture.is_double != (sizeof(T) == sizeof(double)))
-    throw LoadError(file.architecture.is_double
-                        ? "it holds float64 numbers: load it as Model<double>"
-                        : "it holds float32 numbers: load it as Model<float>");
+  if (file.is_double != (sizeof(T) == sizeof(double)))
+    throw LoadError(file.is_double ? "it holds float64 numbers: load it as Model<double>"
+                                   : "it holds float32 numbers: load it as Model<float>");
   auto state = std::make_unique<State>(file);
   std::vector<T> flat(state->network.layout.n_parameters);
   std::byte* next = reinterpret_cast<std::byte*>(flat.data());
@@ -132,13 +131,12 @@ std::vector<std::size_t> Model<T>::sizes() const {
 template <class T>
 std::vector<std::string_view> Model<T>::activations() const {
   std::vector<std::string_view> names;
-  for (const Activation g : state_->architecture.activations)
-    names.push_back(kActivationNames[static_cast<std::size_t>(g)]);
+  for (const Activation g : state_->architecture.activations) names.push_back(name_of(g));
   return names;
 }
 template <class T>
 std::string_view Model<T>::loss() const noexcept {
-  return kLossNames[static_cast<std::size_t>(state_->architecture.loss)];
+  return name_of(state_->architecture.loss);
 }
 
 template <class T>
@@ -203,7 +201,11 @@ void Model<T>::set_parameters(std::span<const T> values) {
 template <class T>
 void Model<T>::save(const std::string& path) const {
   const std::vector<T> flat = parameters();
-  ModelFile file{state_->architecture, state_->network.seed, state_->network.epoch, {}};
+  ModelFile file{state_->architecture,
+                 sizeof(T) == sizeof(double),
+                 state_->network.seed,
+                 state_->network.epoch,
+                 {}};
   std::span<const std::byte> rest = std::as_bytes(std::span(flat));
   const auto take = [&](std::size_t n) {
     file.tensors.push_back(rest.first(n * sizeof(T)));
@@ -226,7 +228,7 @@ template class Scratch<double>;
 
 std::string stored_type(const std::string& path) {
   const std::vector<std::byte> bytes = read_file(path);
-  return parse_model(bytes).architecture.is_double ? "float64" : "float32";
+  return parse_model(bytes).is_double ? "float64" : "float32";
 }
 
 std::string_view isa() noexcept { return isa_name(); }

@@ -25,7 +25,11 @@ using chainrule::Network;
 using chainrule::Size;
 
 constexpr std::size_t kRows = 600;
-constexpr std::array<std::size_t, 4> kSizes = {20, 40, 60, 10};
+const std::vector<std::size_t> kSizes = {20, 40, 60, 10};
+const chainrule::Architecture kArchitecture = {
+    kSizes,
+    {Activation::tanh, Activation::relu, Activation::softmax},
+    chainrule::Loss::cross_entropy};
 constexpr int kCallers = 16;
 
 std::atomic<bool> g_failed{false};
@@ -42,19 +46,13 @@ struct Problem {
   std::vector<T> x = std::vector<T>(kRows * kSizes.front());
   std::vector<T> y = std::vector<T>(kRows * kSizes.back());
 
-  Problem() : network(kSizes, activations(), chainrule::Loss::cross_entropy, true) {
+  Problem() : network(kArchitecture) {
     std::uint64_t l = 0;
     for (const chainrule::Layer& layer : network.layout.layers)
       chainrule::initialize(network.parameters.data(), layer, chainrule::Initializer::he_normal, 0,
                             ++l);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(i * 7919 % 1000) / T(500) - 1;
     for (std::size_t i = 0; i < y.size(); i += kSizes.back()) y[i + i % 7] = T(1);
-  }
-
-  static std::span<const Activation> activations() {
-    static constexpr std::array kActivations = {Activation::tanh, Activation::relu,
-                                                Activation::softmax};
-    return kActivations;
   }
 
   chainrule::Samples samples() const {

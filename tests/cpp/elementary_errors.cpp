@@ -134,7 +134,7 @@ constexpr Rule kRules[] = {
     {"silu", 2, 2, -752, 40, {-0.0, -0.0, 0, INFINITY}},
     {"silu_derivative", 4, 4, -752, 40, {-0.0, 0.5, 0.5, 1}, 0.125},
 };
-static_assert(std::ranges::equal(kRules, chainrule::kElementaryNames, {}, &Rule::name),
+static_assert(std::ranges::equal(kRules, chainrule::kNames<ElementaryFunction>, {}, &Rule::name),
               "one rule a function, in the order of CHAINRULE_ELEMENTARY");
 
 const Rule& rule_of(ElementaryFunction f) { return kRules[static_cast<std::size_t>(f)]; }

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "core/initialize.h"
+#include "core/names.h"
 #include "core/random.h"
 #include "core/training.h"
 
@@ -72,16 +73,6 @@ Matrix matrix_of(const std::vector<T>& values, std::size_t columns) {
           static_cast<std::ptrdiff_t>(sizeof(T))};
 }
 
-template <class Enum, std::size_t N>
-Enum named(const std::string_view (&names)[N], const std::string& name) {
-  const auto* const found = std::find(std::begin(names), std::end(names), name);
-  if (found == std::end(names)) {
-    std::fprintf(stderr, "unknown name %s\n", name.c_str());
-    std::exit(2);
-  }
-  return static_cast<Enum>(found - std::begin(names));
-}
-
 std::vector<std::string> split(const std::string& text) {
   std::vector<std::string> parts;
   std::istringstream stream(text);
@@ -105,13 +96,12 @@ using Words = std::vector<std::string>;
 
 template <class T>
 chainrule::Network<T> make_network(const Words& words) {
-  std::vector<std::size_t> sizes;
-  for (const std::string& size : split(words[2])) sizes.push_back(std::stoul(size));
-  std::vector<Activation> activations;
+  chainrule::Architecture architecture;
+  for (const std::string& size : split(words[2])) architecture.sizes.push_back(std::stoul(size));
   for (const std::string& name : split(words[3]))
-    activations.push_back(named<Activation>(chainrule::kActivationNames, name));
-  chainrule::Network<T> network(sizes, activations, named<Loss>(chainrule::kLossNames, words[4]),
-                                true);
+    architecture.activations.push_back(chainrule::parse_name<Activation>(name, "activation"));
+  architecture.loss = chainrule::parse_name<Loss>(words[4], "loss");
+  chainrule::Network<T> network(architecture);
   std::uint64_t l = 0;
   for (const Layer& layer : network.layout.layers) {
     ++l;
@@ -145,7 +135,8 @@ std::string elementary(const Words& words) {
     else
       x[i] = std::bit_cast<double>(std::uint64_t{i} * 0x0001000100010001u);
   }
-  const auto function = named<chainrule::ElementaryFunction>(chainrule::kElementaryNames, words[2]);
+  const auto function =
+      chainrule::parse_name<chainrule::ElementaryFunction>(words[2], "elementary function");
   chainrule::kernels<T>().elementary(function, x.data(), x.data(), static_cast<Size>(x.size()));
   Digest digest;
   digest.add(x.data(), x.size());

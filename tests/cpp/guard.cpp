@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/layout.h"
+#include "core/optimizer.h"
 #include "kernels/kernels.h"
 
 namespace {
@@ -69,10 +70,10 @@ void report(int signal) {
 template <class T>
 void products(Size rows, Size n_in, Size n_out) {
   const chainrule::Kernels<T>& k = chainrule::kernels<T>();
-  const std::size_t sizes[] = {static_cast<std::size_t>(n_in), static_cast<std::size_t>(n_out)};
-  const chainrule::Activation identity[] = {chainrule::Activation::identity};
-  const chainrule::Layout layout =
-      chainrule::make_layout<T>(sizes, identity, chainrule::Loss::mse, true);
+  const chainrule::Layout layout = chainrule::make_layout<T>(
+      {.sizes = {static_cast<std::size_t>(n_in), static_cast<std::size_t>(n_out)},
+       .activations = {chainrule::Activation::identity},
+       .loss = chainrule::Loss::mse});
   const chainrule::Layer& layer = layout.layers[0];
   const Size ld = static_cast<Size>(layer.ld);
   const Size ldz = static_cast<Size>(layer.stride);
@@ -85,10 +86,10 @@ void products(Size rows, Size n_in, Size n_out) {
   name_case("affine", rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
   k.affine(z, ldz, a, n_in, w, ld, nullptr, rows, n_in, n_out);
-  if (rows == 1 && layer.ld < chainrule::kLanesOf<T>) {
+  if (rows == 1 && layer.ld < chainrule::kLanes<T>) {
     name_case("narrow_row", rows, n_in, n_out);
     Guarded<T> out(n_out);
-    for (std::size_t i = 0; i < std::size(chainrule::kActivationNames); ++i) {
+    for (std::size_t i = 0; i < std::size(chainrule::kNames<chainrule::Activation>); ++i) {
       const auto activation = static_cast<chainrule::Activation>(i);
       k.narrow_row(activation, out, n_out, a, w, ld, b, n_in, n_out);
       k.narrow_row(activation, z, ldz, a, w, ld, nullptr, n_in, n_out);
@@ -115,9 +116,9 @@ void rowwise(Size rows, Size n) {
   const Size ld = padded<T>(n);
   Guarded<T> z(rows * ld), a(rows * ld), d(rows * ld), out(rows * n), y(rows * n);
   Guarded<T> scale(rows), cost(rows);
-  for (std::size_t g = 0; g < std::size(chainrule::kActivationNames); ++g) {
+  for (std::size_t g = 0; g < std::size(chainrule::kNames<chainrule::Activation>); ++g) {
     const auto activation = static_cast<chainrule::Activation>(g);
-    name_case(chainrule::kActivationNames[g].data(), rows, n, n);
+    name_case(chainrule::kNames<chainrule::Activation>[g].data(), rows, n, n);
     k.activate(activation, out, n, z, ld, rows, n);
     k.activate(activation, z, ld, z, ld, rows, n);
     k.multiply_derivative(activation, d, ld, z, ld, a, ld, rows, n);
@@ -125,9 +126,9 @@ void rowwise(Size rows, Size n) {
   name_case("drop", rows, n, n);
   k.drop(z, d, a, ld, {{1, 2}, 3, 1u << 30, 5}, T(2), 0, rows, n);
   k.multiply(d, a, ld, rows, n);
-  for (std::size_t i = 0; i < std::size(chainrule::kLossNames); ++i) {
+  for (std::size_t i = 0; i < std::size(chainrule::kNames<chainrule::Loss>); ++i) {
     const auto loss = static_cast<chainrule::Loss>(i);
-    name_case(chainrule::kLossNames[i].data(), rows, n, n);
+    name_case(chainrule::kNames<chainrule::Loss>[i].data(), rows, n, n);
     k.loss(loss, cost, d, ld, z, ld, a, ld, y, n, scale, rows, n);
     k.loss(loss, cost, nullptr, 0, z, ld, a, ld, y, n, scale, rows, n);
   }
@@ -137,8 +138,8 @@ template <class T>
 void flat(Size n) {
   const chainrule::Kernels<T>& k = chainrule::kernels<T>();
   Guarded<T> x(n), out(n);
-  for (std::size_t f = 0; f < std::size(chainrule::kElementaryNames); ++f) {
-    name_case(chainrule::kElementaryNames[f].data(), 1, n, n);
+  for (std::size_t f = 0; f < std::size(chainrule::kNames<chainrule::ElementaryFunction>); ++f) {
+    name_case(chainrule::kNames<chainrule::ElementaryFunction>[f].data(), 1, n, n);
     k.elementary(static_cast<chainrule::ElementaryFunction>(f), out, x, n);
   }
   const Size whole = padded<T>(n);
@@ -147,12 +148,15 @@ void flat(Size n) {
   const chainrule::GradientTerms all = {0.1, 0.1, 0.5, 0.5, 0.1};
   for (const chainrule::GradientTerms& terms : {chainrule::GradientTerms{}, all}) {
     k.square_sum(g, w, whole, terms);
-    k.sgd(w, g, whole, terms, T(0.1));
-    k.momentum(w, g, first, whole, terms, T(0.1), T(0.9), true);
-    k.adam(w, g, first, second, whole, terms, {0.1, 0.9, 0.1, 1e-8, 0.1, 0.1, 0.1});
-    k.rmsprop(w, g, first, second, third, whole, terms, {0.9, 0.1, 1e-8, 0.9, 0.1});
-    k.rmsprop(w, g, first, nullptr, nullptr, whole, terms, {0.9, 0.1, 1e-8, 0, 0.1});
-    k.adagrad(w, g, first, whole, terms, T(0.1), T(1e-8));
+    for (std::size_t rule = 0; rule < std::size(chainrule::kNames<chainrule::Rule>); ++rule)
+      for (const bool whole_state : {true, false}) {
+        const auto which = static_cast<chainrule::Rule>(rule);
+        // What a rule may do without: the mean of g of RMSprop, and momentum.
+        T* const mean = whole_state || is_adam(which) ? static_cast<T*>(first) : nullptr;
+        T* const velocity = whole_state ? static_cast<T*>(third) : nullptr;
+        k.update(which, w, g, {mean, second, velocity}, whole, terms,
+                 {0.1, 0.9, true, 0.1, 0.9, 0.1, 1e-8, 0.1, 0.1});
+      }
   }
 }
 
