@@ -13,7 +13,7 @@ import numpy as np
 from chainrule import _core
 from chainrule.inputs.arrays import real_array
 from chainrule.inputs.numbers import count
-from chainrule.serving.loops import LoopQueue, Request
+from chainrule.serving.loops import LoopQueue, Request, Service
 from chainrule.serving.together import predict_together
 
 if TYPE_CHECKING:
@@ -149,9 +149,10 @@ class Batcher:
         As ``predict``; cancelling the task withdraws a request that is not under way.
         """
         request = Request(self._checked(x))
+        service = Service(self.predictor, self._combiner, self._row_work)
         # Without a name: a traceback that somebody keeps would keep the rows waiting.
         with _core.Admission(self._combiner, request.rows):
-            return await self._queue().answer(request, self)
+            return await self._queue().answer(request, service)
 
     # Shutdown
 

@@ -13,7 +13,7 @@ from _thread import start_new_thread
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chainrule import _core
 from chainrule.serving.together import predict_together
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.serving.batcher import Batcher
+    from chainrule.predictor import Predictor
 
 # Multiply-adds of a batch, about a millisecond, that an event loop does itself. Handing less to a
 # thread takes longer: that thread would wait for the interpreter's lock while the loop runs.
@@ -125,6 +125,14 @@ class Request:
             ) from work.outcome
 
 
+class Service(NamedTuple):
+    """What answers requests, and what counts them."""
+
+    predictor: Predictor | _core.Network
+    combiner: _core.Combiner
+    row_work: int  # multiply-adds of a row
+
+
 class LoopQueue:
     """The requests of one event loop; its methods run in that loop only."""
 
@@ -134,11 +142,11 @@ class LoopQueue:
         self.work: Work | None = None
         self.worker = _core.Worker()
 
-    async def answer(self, request: Request, batcher: Batcher) -> NDArray[Any]:
+    async def answer(self, request: Request, service: Service) -> NDArray[Any]:
         """Wait for the answer of a request, or take the lead."""
         self.waiting.append(request)
         try:
-            await self._gather(request, batcher)
+            await self._gather(request, service)
             while not request.done:
                 work = request.work or self.work
                 if work is not None and work.is_under_way:
@@ -146,7 +154,7 @@ class LoopQueue:
                 elif request.work is not None:
                     request.collect()
                 else:
-                    self._lead(request, batcher)
+                    self._lead(request, service)
         finally:
             if not request.done:
                 self._withdraw(request)
@@ -158,29 +166,29 @@ class LoopQueue:
         if self.gathering is not None:
             self.gathering.end()
 
-    async def _gather(self, request: Request, batcher: Batcher) -> None:
+    async def _gather(self, request: Request, service: Service) -> None:
         """Let other requests come first."""
         if self.work is not None and self.work.is_under_way:
             return
-        if not batcher.max_wait or batcher._combiner.closed:
+        if not service.combiner.max_wait or service.combiner.closed:
             await asyncio.sleep(0)  # those of the coroutines that are ready now
             return
         if self.gathering is None or self.gathering.outcome is not None:
-            self.gathering = Gathering(batcher.max_wait)
+            self.gathering = Gathering(service.combiner.max_wait)
         gathering = self.gathering
         gathering.rows += request.rows
-        if gathering.rows >= batcher.max_batch:
+        if gathering.rows >= service.combiner.max_batch:
             gathering.end()
         else:
             await gathering.wait()
 
-    def _lead(self, request: Request, batcher: Batcher) -> None:
+    def _lead(self, request: Request, service: Service) -> None:
         """Answer a batch: here if it is short, else in a thread."""
-        batch = self._take(request, batcher.max_batch)
-        compute = partial(predict_together, batcher.predictor, [each.x for each in batch])
-        batcher._combiner.count_batch()
+        batch = self._take(request, service.combiner.max_batch)
+        compute = partial(predict_together, service.predictor, [each.x for each in batch])
+        service.combiner.count_batch()
         try:
-            if self._is_long(batch, batcher) and self._start(batch, compute):
+            if self._is_long(batch, service) and self._start(batch, compute):
                 return
             for each, result in zip(batch, compute(), strict=True):
                 each.put(result)
@@ -204,8 +212,8 @@ class LoopQueue:
         with suppress(ValueError):  # somebody took it, and was interrupted
             self.waiting.remove(request)
 
-    def _is_long(self, batch: list[Request], batcher: Batcher) -> bool:
-        return batcher._row_work * sum(each.rows for each in batch) > INLINE_WORK
+    def _is_long(self, batch: list[Request], service: Service) -> bool:
+        return service.row_work * sum(each.rows for each in batch) > INLINE_WORK
 
     def _start(self, batch: list[Request], compute: Callable[[], list[NDArray[Any]]]) -> bool:
         """Compute a batch in a thread; False if the system gives none."""

@@ -97,15 +97,23 @@ def prepare(
             notice(check(network, *cast("Batch", validation), first_row=len(training[0])))
     notice(doubtful, "validation_data: ")
     measures = Measures(network, training, validation, metrics)
-    if rule is not None:
-        measures.check_name(rule.monitor, list(resolve(network, metrics)))
-    monitor = None if rule is None else Monitor(rule, network, optimizer.bind(network))
+    monitor = _monitor(rule, measures, optimizer)
     run = Run(network, source, optimizer, epochs, measures, monitor, called, publish)
     if progress:
         run.listeners.append(Progress())
     _save_to(checkpoint, run, resume)
     publish(run.history)
     return run
+
+
+def _monitor(
+    rule: EarlyStopping | None, measures: Measures, optimizer: Optimizer
+) -> Monitor | None:
+    if rule is None:
+        return None
+    network = measures.network
+    measures.check_name(rule.monitor, list(resolve(network, measures.metrics)))
+    return Monitor(rule, network, optimizer.bind(network))
 
 
 def _check_threads(threads: int | None) -> None:
