@@ -29,7 +29,9 @@ ELEMENTARY = [
     *("exp", "expm1", "log", "log1p", "tanh", "sigmoid", "softplus", "erf", "normal_cdf"),
     *("gelu", "gelu_derivative", "silu", "silu_derivative"),
 ]
-HIDDEN = [g for g in _core.ACTIVATIONS if g != "softmax"]
+#: Activations that came after the first cases have theirs at the end: the others stay as they are.
+LATER = ["hardswish"]
+HIDDEN = [g for g in _core.ACTIVATIONS if g not in ("softmax", *LATER)]
 SIZES = ["1,1", "5,7,3", "2,33,1", "17,16,15,8", "100,65,40,12", "3,200,2", "9,4,2,5,1"]
 LOSSES = {"softmax": ["cross_entropy", "huber"], "sigmoid": ["binary_cross_entropy", "mae"]}
 FUSED = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
@@ -84,6 +86,14 @@ def cases() -> Iterator[str]:
             f"train {dtype} 40,260,70,6 relu,gelu,softmax cross_entropy rows=290 "
             "adam batch=290 epochs=1 smoothing=0.1 dropout=0,0.2"
         )
+    for dtype in ("float32", "float64"):
+        for name in LATER:
+            for sizes in SIZES:
+                yield f"pass {dtype} {sizes} {','.join([name] * sizes.count(','))} mse rows=37"
+            yield (
+                f"train {dtype} 9,33,7,10 {name},{name},softmax cross_entropy rows=20 "
+                "sgd batch=1 epochs=2"
+            )
 
 
 def digest(*arrays: Any) -> str:

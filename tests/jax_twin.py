@@ -27,6 +27,7 @@ ACTIVATIONS = {
     "softplus": jax.nn.softplus,
     "silu": jax.nn.silu,
     "gelu": lambda z: jax.nn.gelu(z, approximate=False),
+    "hardswish": jax.nn.hard_swish,
     "softmax": lambda z: jax.nn.softmax(z, axis=-1),
 }
 

@@ -62,6 +62,14 @@ def silu_prime(z: Array) -> Array:
     return sigmoid(z) * (1 + z * sigmoid(-z))
 
 
+def hardswish(z: Array) -> Array:
+    return z * np.clip(z + 3, 0, 6) / 6
+
+
+def hardswish_prime(z: Array) -> Array:
+    return np.where(z <= -3, 0.0, np.where(z >= 3, 1.0, (2 * z + 3) / 6))
+
+
 def softmax(z: Array) -> Array:
     e = np.exp(z - z.max(axis=-1, keepdims=True))
     return e / e.sum(axis=-1, keepdims=True)
@@ -78,12 +86,13 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]
     "softplus": (softplus, sigmoid),
     "silu": (lambda z: z * sigmoid(z), silu_prime),
     "gelu": (lambda z: z * normal_cdf(z), lambda z: normal_cdf(z) + z * normal_pdf(z)),
+    "hardswish": (hardswish, hardswish_prime),
     # Its Jacobian is not diagonal: this is the diagonal, `backward` applies the whole of it.
     "softmax": (softmax, lambda z: softmax(z) * (1 - softmax(z))),
 }
 
-#: Activations whose derivative, or the derivative of it, jumps at z = 0.
-KINKED = {"relu", "leaky_relu", "elu", "selu"}
+#: Where the derivative of an activation, or the derivative of that, jumps: at z and at -z.
+KINKS = {"relu": 0, "leaky_relu": 0, "elu": 0, "selu": 0, "hardswish": 3}
 
 
 # --- losses: (C of each row, dC/da of each row) -----------------------------------------------
@@ -307,7 +316,11 @@ class Net:
         """Distance of the nearest z from a kink of its activation, or residual from the loss's."""
         a, z = self.forward(x)
         residual = np.abs(a[-1] - self.targets(y))
-        distances = [np.abs(v) for g, v in zip(self.activations, z, strict=True) if g in KINKED]
+        distances = [
+            np.abs(np.abs(v) - KINKS[g])
+            for g, v in zip(self.activations, z, strict=True)
+            if g in KINKS
+        ]
         if self.loss == "mae":
             distances.append(residual)
         if self.loss == "huber":

@@ -20,6 +20,8 @@ from specification_functions import (
     fma,
     gelu,
     gelu_derivative,
+    hardswish,
+    hardswish_derivative,
     log,
     log1p,
     maximum,
@@ -54,6 +56,7 @@ ACTIVATIONS = {
     "softplus": (softplus, lambda z, a: -expm1(-a)),
     "silu": (silu, lambda z, a: silu_derivative(z)),
     "gelu": (gelu, lambda z, a: gelu_derivative(z)),
+    "hardswish": (hardswish, lambda z, a: hardswish_derivative(z)),
 }
 
 

@@ -346,4 +346,20 @@ def gelu_derivative(x):
 
 FUNCTIONS = [exp, expm1, log, log1p, tanh, sigmoid, softplus, erf, normal_cdf]
 FUNCTIONS += [gelu, gelu_derivative, silu, silu_derivative]
+
+
+# --- hardswish: no elementary function, but two formulas of several operations ----------------
+
+
+def hardswish(z):
+    t = maximum(-3, z)
+    return t * (minimum(6, t + 3) / 6)
+
+
+def hardswish_derivative(z):
+    if z <= -3:
+        return 0
+    return 1 if z >= 3 else fma(z, 2, 3) / 6
+
+
 ELEMENTARY = {f.__name__: f for f in FUNCTIONS}

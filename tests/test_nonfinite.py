@@ -49,6 +49,7 @@ SPECIAL = {
     "softplus": ([NAN, INF, 0.0, np.log(2), np.log(2)], [NAN, 1, 0.0, 0.5, 0.5]),
     "silu": ([NAN, INF, -0.0, 0.0, -0.0], [NAN, 1, -0.0, 0.5, 0.5]),
     "gelu": ([NAN, INF, -0.0, 0.0, -0.0], [NAN, 1, -0.0, 0.5, 0.5]),
+    "hardswish": ([NAN, INF, -0.0, 0.0, -0.0], [NAN, 1, 0.0, 0.5, 0.5]),
 }
 
 #: g'(z) just above and just below 0.
@@ -61,6 +62,7 @@ SLOPES = {
     "selu": (LAMBDA, LAMBDA_ALPHA),
     "silu": (0.5, 0.5),
     "gelu": (0.5, 0.5),
+    "hardswish": (0.5, 0.5),
 }
 
 
@@ -100,7 +102,7 @@ def test_activations_of_the_largest_numbers_are_their_limits(name, dtype):
         "identity": (largest, -largest),
         "leaky_relu": (largest, -largest * np.dtype(dtype).type(0.01)),
         **{g: (largest, 0.0) for g in ("relu", "softplus")},
-        **{g: (largest, -0.0) for g in ("silu", "gelu")},
+        **{g: (largest, -0.0) for g in ("silu", "gelu", "hardswish")},
         "elu": (largest, -1),
     }
     limits = unbounded.get(name, SPECIAL[name][0][1:3])

@@ -106,6 +106,22 @@ struct Formula<T, Activation::gelu> {
   CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) { return gelu_derivative<T>(z); }
 };
 
+// z min(max(z + 3, 0), 6) / 6; beyond -3 and 3, and at both, the derivative is 0 and 1. max(z, -3)
+// in place of z keeps -inf finite, and gives -0 where z <= -3.
+template <class T>
+struct Formula<T, Activation::hardswish> {
+  static constexpr bool kCostly = true;
+  CHAINRULE_INLINE static V<T> value(V<T> z) {
+    const V<T> t = max<T>(splat<T>(-3), z);
+    return t * (min<T>(splat<T>(6), t + splat<T>(3)) / splat<T>(6));
+  }
+  CHAINRULE_INLINE static V<T> derivative(V<T> z, V<T>) {
+    const V<T> between = fma(splat<T>(2), z, splat<T>(3)) / splat<T>(6);
+    const V<T> below = z <= splat<T>(-3) ? splat<T>(0) : between;
+    return z >= splat<T>(3) ? splat<T>(1) : below;
+  }
+};
+
 // a_j = e^(z_j - m) / Σ_i e^(z_i - m), m = max z. The outputs are coupled, so there is neither an
 // elementwise value nor an elementwise derivative: the loops have overloads for this formula.
 template <class T>

@@ -45,6 +45,7 @@ inline constexpr double kUnbounded = std::numeric_limits<double>::infinity();
   X(softplus, from_a, 0, kUnbounded)             \
   X(silu, from_z, -0.2785, kUnbounded)           \
   X(gelu, from_z, -0.17, kUnbounded)             \
+  X(hardswish, from_z, -0.375, kUnbounded)       \
   X(softmax, from_a, 0, 1)
 CHAINRULE_LIST(Activation, CHAINRULE_ACTIVATIONS);
 

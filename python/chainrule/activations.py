@@ -114,6 +114,13 @@ ACTIVATIONS = {
         Module("GELU", {"approximate": ("none",)}),
         "he_uniform",
     ),
+    "hardswish": Activation(
+        "z_j min(max(z_j + 3, 0), 6)/6",
+        "0 if z_j <= -3 else 1 if z_j >= 3 else (2 z_j + 3)/6",
+        1.5,  # just below z = 3
+        (Node("HardSwish"),),
+        Module("Hardswish"),
+    ),
     "softmax": Activation(
         "exp(z_j) / Σ_i exp(z_i)",
         "a_j (1 - a_j)",

@@ -60,8 +60,8 @@ class Network(_core.Network):
         Width of the input, then of every layer: n_0, n_1, …, n_L.
     activations : str or sequence of str, default "sigmoid"
         One name for all layers, or one a layer: identity, sigmoid, tanh, relu, leaky_relu
-        (slope 0.01), elu (α = 1), selu, softplus, silu, gelu (with the error function), and
-        softmax in the last layer.
+        (slope 0.01), elu (α = 1), selu, softplus, silu, gelu (with the error function),
+        hardswish, and softmax in the last layer.
     loss : str, default "half_mse"
         Cost of one sample with outputs a and targets y; costs are means over samples.
 

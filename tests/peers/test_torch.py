@@ -27,6 +27,7 @@ ACTIVATIONS = {
     "softplus": torch.nn.functional.softplus,
     "silu": torch.nn.functional.silu,
     "gelu": torch.nn.functional.gelu,
+    "hardswish": torch.nn.functional.hardswish,
     "softmax": lambda z: torch.softmax(z, dim=-1),
 }
 
@@ -105,6 +106,23 @@ def test_gradients_equal_autograd(seed, pair, bias):
     ours = net.gradients(x, y)
     assert ours.cost == pytest.approx(value.item(), rel=1e-10)
     assert relative(flat(ours), np.concatenate([p.grad.numpy().ravel() for p in theta])) < 1e-10
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_hardswish_has_torchs_values_and_slopes_at_its_kinks(dtype):
+    kinks = np.array([-3, 3], dtype)
+    z = np.concatenate([kinks, np.nextafter(kinks, 0), np.nextafter(kinks, 10 * kinks)])
+    net = cr.Network([1, len(z)], "hardswish", "mse", dtype=dtype)
+    net.weights[0][:] = 0
+    net.biases[0][:] = z
+    trace = net.trace(np.ones(1, dtype), np.zeros(len(z), dtype))
+    theirs = torch.tensor(z, requires_grad=True)
+    value = torch.nn.functional.hardswish(theirs)
+    value.sum().backward()
+    np.testing.assert_array_equal(trace.g_prime[0][:2], theirs.grad.numpy()[:2])  # 0 and 1
+    tolerance = 4 * np.finfo(dtype).eps
+    np.testing.assert_allclose(trace.g_prime[0], theirs.grad.numpy(), rtol=tolerance)
+    np.testing.assert_allclose(trace.a[1], value.detach().numpy(), rtol=tolerance, atol=0)
 
 
 def penalty(theta, l1=0.0, l2=0.0, **_):

@@ -150,7 +150,7 @@ def test_models_that_pytorch_exported(dynamo):
     modules = [nn.Linear(4, 9), nn.GELU(), nn.Linear(9, 9), nn.SiLU(), nn.Linear(9, 9)]
     modules += [nn.Softplus(), nn.Linear(9, 9), nn.SELU(), nn.Linear(9, 9), nn.ELU()]
     modules += [nn.Linear(9, 9), nn.LeakyReLU(), nn.Linear(9, 9, bias=False), nn.Tanh()]
-    modules += [nn.Linear(9, 3), nn.Softmax(-1)]
+    modules += [nn.Linear(9, 9), nn.Hardswish(), nn.Linear(9, 3), nn.Softmax(-1)]
     model, file = nn.Sequential(*modules).eval(), io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -161,8 +161,8 @@ def test_models_that_pytorch_exported(dynamo):
             torch.onnx.export(model, (torch.zeros(2, 4),), file, dynamo=False)
             source = file.getvalue()
     net = from_onnx(source)
-    names = ("gelu", "silu", "softplus", "selu", "elu", "leaky_relu", "tanh", "softmax")
-    assert net.activations == names
+    names = ("gelu", "silu", "softplus", "selu", "elu", "leaky_relu", "tanh", "hardswish")
+    assert net.activations == (*names, "softmax")
     assert relative(net.predict(X), outputs(model)) < 1e-6
 
 

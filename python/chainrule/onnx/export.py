@@ -34,7 +34,7 @@ def to_onnx(network: Network) -> Any:
     onnx.ModelProto
         Save it with ``onnx.save(model, path)``; ``model.SerializeToString()`` is what an
         ``onnxruntime.InferenceSession`` takes. ONNX Runtime has no float64 kernels for Elu, Selu,
-        Softplus, LeakyRelu and Gelu: export a float32 network there.
+        Softplus, LeakyRelu, Gelu and HardSwish: export a float32 network there.
 
     Raises
     ------

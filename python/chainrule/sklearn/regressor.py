@@ -37,7 +37,7 @@ class MLPRegressor(RegressorMixin, Perceptron):
         Units of each hidden layer; () for none.
     activation : str or sequence of str, default "relu"
         Of all hidden layers, or one name each: identity, logistic, tanh, relu; and chainrule's
-        leaky_relu, elu, selu, softplus, silu, gelu (sigmoid is logistic).
+        leaky_relu, elu, selu, softplus, silu, gelu, hardswish (sigmoid is logistic).
     solver : str or chainrule optimizer, default "adam"
         "adam", "sgd", or "lbfgs" (all samples at once, by SciPy); "adamw" (with its weight decay
         of 0.01), "rmsprop" or "adagrad". An optimizer such as ``chainrule.RMSprop(1e-3, l2=1e-4)``

@@ -43,6 +43,10 @@ const Arithmetic = (() => {
     softplus: [softplus, sigmoid],
     silu: [(z) => z * sigmoid(z), (z) => sigmoid(z) * (1 + z * sigmoid(-z))],
     gelu: [(z) => z * normal(z), (z) => normal(z) + z * normalDensity(z)],
+    hardswish: [
+      (z) => Math.max(z, -3) * (Math.min(Math.max(z, -3) + 3, 6) / 6),
+      (z) => (z <= -3 ? 0 : z >= 3 ? 1 : (2 * z + 3) / 6),
+    ],
     softmax: [null, (z, a) => a * (1 - a)],
   };
 
