@@ -66,6 +66,16 @@ def test_predictions_of_other_shapes_have_the_same_bits(tmp_path, sizes):
     np.testing.assert_array_equal(got, net.predict(x))
 
 
+@pytest.mark.parametrize("file", sorted((TESTS / "earlier_files").glob("network-*")), ids=str)
+def test_files_of_earlier_versions_have_the_same_bits(tmp_path, file):
+    net = cr.Network.load(file)
+    x = RNG.normal(size=(3, net.sizes[0])).astype(net.dtype)
+    x.tofile(tmp_path / "x")
+    run("predict", file, tmp_path / "x", tmp_path / "out")
+    got = np.fromfile(tmp_path / "out", net.dtype).reshape(3, -1)
+    np.testing.assert_array_equal(got, net.predict(x))
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("rows", [1, 10, 300])
 def test_training_has_the_same_bits(tmp_path, rows, dtype):

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "chainrule/model.h"
@@ -20,6 +21,7 @@ static_assert(std::endian::native == std::endian::little, "tensors are little-en
 constexpr std::size_t kMaxHeader = std::size_t{1} << 20;
 constexpr std::string_view kFormat = "chainrule 1";
 constexpr std::string_view kCheckpoint = "chainrule checkpoint ";  // and the version
+constexpr std::string_view kEntries[] = {"format", "architecture", "seed", "epoch", "sha256"};
 
 std::uint64_t decimal(const std::string& text, const std::string& name) {
   const bool digits =
@@ -185,7 +187,14 @@ ModelFile parse_model(std::span<const std::byte> bytes) {
     throw LoadError(
         "it is a checkpoint of a run: write the network alone, by Network.load(checkpoint).save(…) "
         "in Python");
-  if (format != kFormat) throw LoadError("its format is not '" + std::string(kFormat) + "'");
+  if (format != kFormat)
+    throw LoadError("its format is not '" + std::string(kFormat) +
+                    "': if a newer version of chainrule wrote it, upgrade this one");
+
+  // What is not known may change what the file means.
+  for (const auto& entry : metadata)
+    if (std::ranges::find(kEntries, entry.first) == std::end(kEntries))
+      throw LoadError("its metadata have an entry that this version does not know");
 
   ModelFile file;
   file.seed = decimal(find(metadata, "seed"), "seed");

@@ -29,6 +29,7 @@ FORMAT = "chainrule 1"
 CHECKPOINT = "chainrule checkpoint 2"
 EARLIER_CHECKPOINT = "chainrule checkpoint 1"  # for its network; runs are not resumed from it
 TYPES = ("float32", "float64")
+ENTRIES = {"architecture", "seed", "epoch", "sha256"}
 
 
 class Architecture(NamedTuple):
@@ -123,15 +124,34 @@ def describe(contents: Contents, format: str) -> dict[str, str]:
     }
 
 
-def described(metadata: Mapping[str, str], format: str) -> tuple[Architecture, int, int]:
-    """Return architecture, seed and epoch counter from metadata of this format."""
-    if metadata.get("format") != format:
-        raise ValueError(f"its format is {short(metadata.get('format'))}, not {format!r}")
-    missing = {"architecture", "seed", "epoch", "sha256"} - metadata.keys()
+def described(
+    metadata: Mapping[str, str], format: str, *more: str
+) -> tuple[Architecture, int, int]:
+    """Return architecture, seed and epoch counter from metadata of this format.
+
+    What is not known, beside the entries `more`, may change what the file means, and is refused.
+    """
+    found = metadata.get("format")
+    if found != format:
+        newer = _is_newer(found, format)
+        mend = ": a newer version of chainrule wrote it, upgrade this one" if newer else ""
+        raise ValueError(f"its format is {short(found)}, not {format!r}{mend}")
+    missing = ENTRIES - metadata.keys()
     if missing:
         raise ValueError(f"its header lacks {', '.join(sorted(missing))}")
+    unknown = metadata.keys() - ENTRIES - {"format", *more}
+    if unknown:
+        listed = ", ".join(map(short, sorted(unknown)))
+        raise ValueError(f"its header has entries that this version does not know: {listed}")
     seed, epoch = _integer(metadata, "seed"), _integer(metadata, "epoch")
     return _architecture(metadata["architecture"]), seed, epoch
+
+
+def _is_newer(found: object, format: str) -> bool:
+    """Tell whether a format is ours with a higher number."""
+    kind, _, number = str(found).rpartition(" ")
+    ours, _, known = format.rpartition(" ")
+    return kind == ours and number.isdecimal() and int(number) > int(known)
 
 
 def _integer(metadata: Mapping[str, str], name: str) -> int:

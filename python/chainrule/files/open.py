@@ -22,7 +22,7 @@ def load(path: str | os.PathLike[str], make: Callable[[tuple[Any, ...], NDArray[
     with safetensors.reading(path, "a network of chainrule") as file:
         header, n_bytes = safetensors.read_header(file)
         metadata = safetensors.checked_metadata(header.pop("__metadata__", None))
-        if metadata.get("format") in (network.CHECKPOINT, network.EARLIER_CHECKPOINT):
+        if metadata.get("format", "").startswith(network.CHECKPOINT.rstrip("0123456789")):
             contents = run.read(file, header, n_bytes, metadata).contents
         else:
             contents = network.read(file, header, n_bytes, metadata)

@@ -79,7 +79,9 @@ def read(
 ) -> Saved:
     """Return what a checkpoint has after its header."""
     earlier = metadata.get("format") == EARLIER_CHECKPOINT
-    architecture, seed, epoch = described(metadata, EARLIER_CHECKPOINT if earlier else CHECKPOINT)
+    architecture, seed, epoch = described(
+        metadata, EARLIER_CHECKPOINT if earlier else CHECKPOINT, "fit"
+    )
     fit = _checked_fit(container.parsed("entry 'fit'", metadata.get("fit", "null")), earlier)
     if len(header) < architecture.n_tensors:
         raise ValueError(f"it has {len(header)} tensors, its architecture {architecture.n_tensors}")
