@@ -130,6 +130,9 @@ void bind_functions(py::module_& module) {
   module.def(
       "set_num_threads", [](int n) { set_num_threads(checked_threads(n, "n")); }, py::arg("n"));
   module.def("get_num_threads", &get_num_threads);
+  module.def(
+      "check_threads", [](const py::object& threads) { parse_threads(threads.ptr()); },
+      py::arg("threads"), "Raise unless a call can take so many threads; None is one of them.");
   module.def("output_range", &range_of, py::arg("activation"),
              "(the least, the greatest) number that an activation can give.");
   module.def("config", &config);

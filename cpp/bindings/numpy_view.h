@@ -61,8 +61,8 @@ struct TargetInput {
   Targets targets;
 };
 
-// y for `rows` samples (`vector`: for the one sample of a one-dimensional x), see API.md,
-// "Targets". Messages count rows from `first_row`.
+// y for `rows` samples (`vector`: for the one sample of a one-dimensional x), as Network.cost takes
+// them. Messages count rows from `first_row`.
 TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t rows, bool vector,
                          int typenum, bool convert = true, std::size_t first_row = 0);
 

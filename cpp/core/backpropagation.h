@@ -1,4 +1,4 @@
-// Back-propagation over chunks of samples, as MATH.md writes it:
+// Back-propagation over chunks of samples:
 //
 //   z^l = W^l a^{l-1} + b^l,  a^l = g^l(z^l)            forward
 //   δ^L = ∂C/∂a^L ⊙ g'^L(z^L)                           output_error

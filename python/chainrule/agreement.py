@@ -14,7 +14,6 @@ network is compared with its own stack, and in float32 with what the model itsel
 from __future__ import annotations
 
 import logging
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.network import Network
+from chainrule.warning import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -120,11 +120,9 @@ def verify(
                 )  # fmt: skip
                 return
             found = "it gives no finite numbers"
-    warnings.warn(
+    warn(
         f"{original.source} could not be run beside the network ({found}): the import is not "
-        "verified. Compare the outputs on data of your own",
-        UserWarning,
-        stacklevel=3,
+        "verified. Compare the outputs on data of your own"
     )
 
 

@@ -74,7 +74,7 @@ def prepare(
     optimizer.bind(network)
     epochs = count(epochs, "epochs", least=0)
     batch_size = None if batch_size is None else count(batch_size, "batch_size")
-    _check_threads(threads)
+    _core.check_threads(threads)
     called = Callbacks(callbacks)
     rule = _stopping_rule(early_stopping)
     metrics = _listed(metrics)
@@ -114,11 +114,6 @@ def _monitor(
     network = measures.network
     measures.check_name(rule.monitor, list(resolve(network, measures.metrics)))
     return Monitor(rule, network, optimizer.bind(network))
-
-
-def _check_threads(threads: int | None) -> None:
-    if threads is not None and count(threads, "threads") > _core.MAX_THREADS:
-        raise ValueError(f"threads must be at most {_core.MAX_THREADS}, got {threads}")
 
 
 def _check_stream(sample_weight: object, validation_split: float, unmeasured: bool) -> None:

@@ -201,7 +201,7 @@ def take_up(run: Run, path: str, settings: Settings) -> None:
             set_schedule(run.optimizer, {"schedule": run.at.schedule})
         raise
     position = _core.Position(fit["steps"], fit["samples"], fit["cost"], fit["weight"])
-    run.take_up(position, fit["epochs"], fit["ended"], fit["seconds"])
+    run.go_on(position, fit["epochs"], fit["ended"], fit["seconds"])
 
 
 def _take_over(run: Run, saved: Saved, history: History) -> None:

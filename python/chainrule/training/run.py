@@ -110,7 +110,7 @@ class Run:
         """Time spent on training the epoch that is under way."""
         return self.at.seconds + (perf_counter() - self.began if self.began is not None else 0)
 
-    def take_up(self, position: _core.Position, epochs: int, ended: bool, seconds: float) -> None:
+    def go_on(self, position: _core.Position, epochs: int, ended: bool, seconds: float) -> None:
         """Go on where a checkpoint was made, with its history."""
         self.first_epoch = self.network.epoch - epochs
         self.at = self._at(epochs, ended, position, seconds)
