@@ -278,7 +278,7 @@ CALLS: dict[str, Callable[[], Trial]] = {
     "predict a list": on(network, lambda net: net.predict(X.tolist())),
     "share a call": on(lambda: Batcher(network().freeze()), lambda shared: shared.predict(X[0])),
     "predict on threads": on(wide_network, lambda net: net.predict(WIDE_X, threads=2)),
-    "cost": on(network, lambda net: net.cost(MANY, MANY[:, :3])),
+    "cost": on(network, lambda net: net.cost(MANY, np.eye(3)[np.arange(len(MANY)) % 3])),
     "gradients": on(network, lambda net: net.gradients(X, Y, np.ones(40))),
     "trace": on(network, lambda net: net.trace(X, Y).delta),
     "evaluate": on(network, lambda net: list(net.evaluate(X, Y).values())),
@@ -317,6 +317,16 @@ def method(name: str, *arguments: object) -> Callable[[], Trial]:
     def prepare() -> Trial:
         net = network()
         return Trial(partial(getattr(net, name), *arguments), net)
+
+    return prepare
+
+
+def function(name: str, *arguments: object) -> Callable[[], Trial]:
+    """What prepares the call of a function of the core on a network."""
+
+    def prepare() -> Trial:
+        net = network()
+        return Trial(partial(getattr(_core, name), net, *arguments), net)
 
     return prepare
 
@@ -394,14 +404,14 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "predict into out": predict_into_out,
     "predict converted rows": method("predict", X.astype(np.float64)),
     "cost": method("cost", X, Y, np.ones(40)),
-    "gradients_of": method("_gradients_of", X, Y),
-    "trace_of": method("_trace_of", X, Y),
-    "record": method("_record", X),
+    "gradients_of": function("gradients", X, Y),
+    "trace_of": function("trace", X, Y),
+    "record": function("record", X),
     "pullback": pull_back,
     "get_parameters": method("get_parameters"),
     "set_parameters": method("set_parameters", np.ones(66)),
-    "initialize": method("_initialize", ["zeros", "zeros"], 1),
-    "check_data": method("_check_data", X, Y, None),
+    "initialize": function("initialize", ["zeros", "zeros"], 1),
+    "check_data": function("check_data", X, Y, None),
     "OptimizerState": make_state,
     "get": get_state,
     "set": set_state,
@@ -409,7 +419,7 @@ CORE_CALLS: dict[str, Callable[[], Trial]] = {
     "Position": lambda: Trial(lambda: _core.Position(1, 5, 2.0, 4.0).mean),
     "Combiner": lambda: Trial(combine_core),
     "step": step_core,
-    "step, dropout": method("_step", X, Y, None, None, 0.1, None, None, 0.1, ([0.5], 0, 0, 0)),
+    "step, dropout": function("step", X, Y, None, None, 0.1, None, None, 0.1, ([0.5], 0, 0, 0)),
     "update": update_core,
     "train_epoch": train_core,
     "Predictor": freeze_core,

@@ -197,8 +197,10 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
 
 py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) {
   const Batch batch(handle, x, y, py::none());
-  warn_of_targets(handle, batch);
-  return handle.visit([&](auto& typed) { return trace_typed(handle, typed.network, batch); });
+  py::tuple quantities =
+      handle.visit([&](auto& typed) { return trace_typed(handle, typed.network, batch); });
+  warn_of_targets(handle, batch);  // not before there is memory for so many rows
+  return quantities;
 }
 
 }  // namespace

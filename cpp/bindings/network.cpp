@@ -181,14 +181,18 @@ void set_parameters(PyNetwork& handle, const py::object& vector) {
   });
 }
 
+PyTypeObject* g_network_type = nullptr;
+
 // function(*args, **kwargs) as the one fit of a network. The claim is taken and given back around
 // the call by C++: exceptions that arrive from elsewhere, such as Ctrl-C's, arrive between two
 // bytecodes, of which there are none outside of the call.
 PyObject* fit_alone(PyObject*, PyObject* const* args, Py_ssize_t n_args, PyObject* names) {
   try {
-    if (n_args < 2 || !py::isinstance<PyNetwork>(args[0]))
+    if (n_args < 2 || !PyObject_TypeCheck(args[0], g_network_type))
       throw py::type_error("fit_alone needs a network and a function");
-    const Gate::Fit claim(py::handle(args[0]).cast<PyNetwork&>().gate);
+    auto* const handle = static_cast<PyNetwork*>(value_of(args[0]));
+    if (handle == nullptr) refuse_uninitialized();
+    const Gate::Fit claim(handle->gate);
     return or_stay([&] { return PyObject_Vectorcall(args[1], args + 2, n_args - 2, names); });
   } catch (const py::builtin_exception& error) {
     error.set_error();
@@ -286,6 +290,7 @@ TypeError, ValueError
       "The first layer, from 1, with a parameter that is not finite; 0 where there is none.");
   module.def("initialize", &initialize_all, py::arg("network"), py::arg("schemes"), py::arg("seed"),
              "Draw new weights, one scheme a layer, from Philox4x32-10; biases become 0.");
+  g_network_type = reinterpret_cast<PyTypeObject*>(network.ptr());
   if (PyModule_AddFunctions(module.ptr(), g_functions) < 0) throw py::error_already_set();
   bind_derivatives(network, module);
   bind_optimizer_state(module);

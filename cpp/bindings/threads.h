@@ -19,6 +19,9 @@ inline int checked_threads(long threads, const char* name, const char* otherwise
 // The argument `threads` of a call; None is 0, the process-wide setting.
 inline int parse_threads(PyObject* value) {
   if (value == Py_None) return 0;
+  if (!PyIndex_Check(value))
+    throw py::type_error("threads must be None or a whole number, got " +
+                         std::string(py::repr(value)));
   const long threads = PyLong_AsLong(value);
   if (threads == -1 && PyErr_Occurred() != nullptr) throw py::error_already_set();
   return checked_threads(threads, "threads", "None or ");

@@ -752,7 +752,10 @@ def _schemes(init: str, activations: Iterable[str]) -> list[str]:
             f"init must be one of auto, {', '.join(_core.INITIALIZERS)}, or a function, "
             f"got {init!r}"
         )
-    return [ACTIVATIONS[a].initializer if init == "auto" else init for a in activations]
+    if init != "auto":
+        return [init for _ in activations]
+    # An unknown activation is the core's to refuse.
+    return [ACTIVATIONS[a].initializer if a in ACTIVATIONS else "zeros" for a in activations]
 
 
 def _tuple(name: str, values: Iterable[T]) -> tuple[T, ...]:

@@ -46,6 +46,7 @@ EXACT: dict[str, Callable[..., Array]] = {
     "Selu": lambda x, alpha, gamma: gamma * np.where(x > 0, x, alpha * np.expm1(x)),
     "Softplus": lambda x: np.logaddexp(0, x),
     "Where": _unguarded,
+    "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
     "Gelu": lambda x, approximate: x * (1 + erf(x * math.sqrt(0.5))) / 2,
 }
 # What leaves numbers as they are, in float64.

@@ -228,8 +228,7 @@ def set_schedule(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
 
 def fresh_state(optimizer: Optimizer, network: _core.Network) -> _core.OptimizerState:
     """Return a state without updates."""
-    shared = {name: getattr(optimizer, name) for name in _SHARED}
-    given = {name: value for name, value in shared.items() if value is not None}
+    given = {name: v for name in _SHARED if (v := getattr(optimizer, name)) is not None}
     rule, own = optimizer._rule, optimizer._hyperparameters()
     return _core.OptimizerState(network, rule, {**given, **own})
 
