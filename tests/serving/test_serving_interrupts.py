@@ -11,11 +11,11 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+from test_serving import Gate, started, wait_until
 
 import chainrule as cr
 from chainrule.serving import Batcher, loops
 from interrupting import Interrupt, interrupt_everywhere, watchdog
-from test_serving import Gate, started, wait_until
 
 X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
 SERVING = ["chainrule.serving"]
