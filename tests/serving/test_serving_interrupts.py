@@ -11,10 +11,10 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from test_serving import Gate, started, wait_until
 
 import chainrule as cr
 from chainrule.serving import Batcher, loops
+from gate import Gate, started, wait_until
 from interrupting import Interrupt, interrupt_everywhere, watchdog
 
 X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
