@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 import chainrule as cr
 import reference
 from chainrule import plot
+from chainrule.activations import ACTIVATIONS
 from support import random_network, says
 
 pytestmark = pytest.mark.unsanitized  # matplotlib is large, and none of it is ours
@@ -95,7 +96,7 @@ def test_the_steepest_slope_of_every_activation(name):
     net.weights[0][...] = 1
     z = np.append(np.linspace(-6, 6, 120_001), [-1e-12, 3 - 1e-12, 40])
     slopes = net.trace(z[:, None], z[:, None]).g_prime[0]
-    assert plot.layers.STEEPEST[name] == pytest.approx(np.abs(slopes).max(), rel=1e-8)
+    assert ACTIVATIONS[name].steepest == pytest.approx(np.abs(slopes).max(), rel=1e-8)
 
 
 def test_vanishing_errors_are_told_in_the_title(rng):
