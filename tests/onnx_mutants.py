@@ -16,6 +16,7 @@ import warnings
 import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
+from onnx.helper import make_node
 
 import chainrule as cr
 from chainrule.onnx import from_onnx, to_onnx
@@ -40,25 +41,18 @@ def model_of(nodes, constants, outputs, *, shape=("n", 4), opset=17, ml=False):
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def good_models():
-    """Return models as PyTorch, skl2onnx, TensorFlow and chainrule write them."""
-    rng = np.random.default_rng(0)
-
-    def draw(*shape):
-        return rng.standard_normal(shape).astype(np.float32)
-
-    node = helper.make_node
-    float32 = np.float32
-    torch = model_of(
+def torch_model(draw):
+    """Return a model as PyTorch writes it, `draw(*shape)` being its parameters."""
+    return model_of(
         [
-            node("Flatten", ["x"], ["f"], name="/flatten"),
-            node("Constant", [], ["mean"], value=numpy_helper.from_array(draw(4))),
-            node("Sub", ["f", "mean"], ["c"], name="/Sub"),
-            node("Gemm", ["c", "0.weight", "0.bias"], ["h"], name="/0/Gemm", transB=1),
-            node("BatchNormalization", ["h", "g", "s", "m", "v"], ["n"], name="/1"),
-            node("Relu", ["n"], ["a"], name="/2/Relu"),
-            node("Gemm", ["a", "1.weight", "1.bias"], ["z"], name="/3/Gemm", transB=1),
-            node("Softmax", ["z"], ["y"], name="/4/Softmax", axis=-1),
+            make_node("Flatten", ["x"], ["f"], name="/flatten"),
+            make_node("Constant", [], ["mean"], value=numpy_helper.from_array(draw(4))),
+            make_node("Sub", ["f", "mean"], ["c"], name="/Sub"),
+            make_node("Gemm", ["c", "0.weight", "0.bias"], ["h"], name="/0/Gemm", transB=1),
+            make_node("BatchNormalization", ["h", "g", "s", "m", "v"], ["n"], name="/1"),
+            make_node("Relu", ["n"], ["a"], name="/2/Relu"),
+            make_node("Gemm", ["a", "1.weight", "1.bias"], ["z"], name="/3/Gemm", transB=1),
+            make_node("Softmax", ["z"], ["y"], name="/4/Softmax", axis=-1),
         ],
         {
             "0.weight": draw(5, 4),
@@ -71,40 +65,44 @@ def good_models():
         {"y": TensorProto.FLOAT},
         shape=("n", 2, 2),
     )
+
+
+def skl2onnx_model(draw):
+    """Return a classifier of two classes as skl2onnx writes it."""
     scaler = {"offset": [0.1, 0.2, 0.3, 0.4], "scale": [1.0, 2.0, 3.0, 4.0]}
-    skl2onnx = model_of(
+    return model_of(
         [
-            node("Scaler", ["x"], ["variable"], domain="ai.onnx.ml", **scaler),
-            node("Cast", ["variable"], ["cast_input"], to=TensorProto.FLOAT),
-            node("MatMul", ["cast_input", "coefficient"], ["mul_result"]),
-            node("Add", ["mul_result", "intercepts"], ["add_result"]),
-            node("Tanh", ["add_result"], ["next_activations"]),
-            node("MatMul", ["next_activations", "coefficient1"], ["mul_result1"]),
-            node("Add", ["mul_result1", "intercepts1"], ["add_result1"]),
-            node("Sigmoid", ["add_result1"], ["out_activations_result"]),
-            node("Sub", ["unity", "out_activations_result"], ["negative_class_proba"]),
-            node(
+            make_node("Scaler", ["x"], ["variable"], domain="ai.onnx.ml", **scaler),
+            make_node("Cast", ["variable"], ["cast_input"], to=TensorProto.FLOAT),
+            make_node("MatMul", ["cast_input", "coefficient"], ["mul_result"]),
+            make_node("Add", ["mul_result", "intercepts"], ["add_result"]),
+            make_node("Tanh", ["add_result"], ["next_activations"]),
+            make_node("MatMul", ["next_activations", "coefficient1"], ["mul_result1"]),
+            make_node("Add", ["mul_result1", "intercepts1"], ["add_result1"]),
+            make_node("Sigmoid", ["add_result1"], ["out_activations_result"]),
+            make_node("Sub", ["unity", "out_activations_result"], ["negative_class_proba"]),
+            make_node(
                 "Concat",
                 ["negative_class_proba", "out_activations_result"],
                 ["probabilities"],
                 axis=1,
             ),
-            node("ArgMax", ["probabilities"], ["argmax_output"], axis=1),
-            node(
+            make_node("ArgMax", ["probabilities"], ["argmax_output"], axis=1),
+            make_node(
                 "ArrayFeatureExtractor",
                 ["classes", "argmax_output"],
                 ["array_feature_extractor_result"],
                 domain="ai.onnx.ml",
             ),
-            node("Reshape", ["array_feature_extractor_result", "shape"], ["reshaped_result"]),
-            node("Cast", ["reshaped_result"], ["label"], to=TensorProto.INT64),
+            make_node("Reshape", ["array_feature_extractor_result", "shape"], ["reshaped_result"]),
+            make_node("Cast", ["reshaped_result"], ["label"], to=TensorProto.INT64),
         ],
         {
             "coefficient": draw(4, 5),
             "intercepts": draw(1, 5),
             "coefficient1": draw(5, 1),
             "intercepts1": draw(1, 1),
-            "unity": np.ones(1, float32),
+            "unity": np.ones(1, np.float32),
             "classes": np.array([0, 1], np.int32),
             "shape": np.array([-1], np.int64),
         },
@@ -112,34 +110,47 @@ def good_models():
         ml=True,
         shape=(None, 4),
     )
-    keras = model_of(
+
+
+def keras_model(draw):
+    """Return a model as TensorFlow writes it, with GELU by its formula."""
+    return model_of(
         [
-            node("MatMul", ["x", "dense/MatMul/ReadVariableOp:0"], ["dense/MatMul:0"]),
-            node("Add", ["dense/MatMul:0", "bias"], ["dense/BiasAdd:0"]),
-            node("Div", ["dense/BiasAdd:0", "root"], ["d"]),
-            node("Erf", ["d"], ["e"]),
-            node("Add", ["e", "one"], ["s"]),
-            node("Mul", ["dense/BiasAdd:0", "s"], ["p"]),
-            node("Mul", ["p", "half"], ["g"]),
-            node("MatMul", ["g", "dense_1"], ["m"]),
-            node("Identity", ["m"], ["y"]),
+            make_node("MatMul", ["x", "dense/MatMul/ReadVariableOp:0"], ["dense/MatMul:0"]),
+            make_node("Add", ["dense/MatMul:0", "bias"], ["dense/BiasAdd:0"]),
+            make_node("Div", ["dense/BiasAdd:0", "root"], ["d"]),
+            make_node("Erf", ["d"], ["e"]),
+            make_node("Add", ["e", "one"], ["s"]),
+            make_node("Mul", ["dense/BiasAdd:0", "s"], ["p"]),
+            make_node("Mul", ["p", "half"], ["g"]),
+            make_node("MatMul", ["g", "dense_1"], ["m"]),
+            make_node("Identity", ["m"], ["y"]),
         ],
         {
             "dense/MatMul/ReadVariableOp:0": draw(4, 6),
             "bias": draw(6),
-            "root": float32(np.sqrt(2)),
-            "one": float32(1),
-            "half": float32(0.5),
+            "root": np.float32(np.sqrt(2)),
+            "one": np.float32(1),
+            "half": np.float32(0.5),
             "dense_1": draw(6, 3),
         },
         {"y": TensorProto.FLOAT},
         opset=13,
     )
+
+
+def good_models():
+    """Return models as PyTorch, skl2onnx, TensorFlow and chainrule write them."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return rng.standard_normal(shape).astype(np.float32)
+
     own = [
         to_onnx(cr.Network([4, 5, 3], ["silu", "softmax"], "cross_entropy", seed=0)),
         to_onnx(cr.Network([4, 2], ["leaky_relu"], "huber", dtype="float64", bias=False, seed=1)),
     ]
-    return [torch, skl2onnx, keras, *own]
+    return [torch_model(draw), skl2onnx_model(draw), keras_model(draw), *own]
 
 
 def damaged_bytes(rng, data):

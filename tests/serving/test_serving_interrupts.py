@@ -14,8 +14,8 @@ import pytest
 
 import chainrule as cr
 from chainrule.serving import Batcher, loops
+from gate import Gate, started, wait_until
 from interrupting import Interrupt, interrupt_everywhere, watchdog
-from test_serving import Gate, started, wait_until
 
 X = np.random.default_rng(0).standard_normal((64, 20)).astype(np.float32)
 SERVING = ["chainrule.serving"]

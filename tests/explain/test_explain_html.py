@@ -1,4 +1,4 @@
-"""The file that Trace.to_html writes; test_trace_page.py looks at it in a browser."""
+"""The file that Trace.to_html writes; the tests in page/ look at it in a browser."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The package against the specification, bit for bit.
 
-docs/arithmetic.md describes every operation in words and formulas, specification.py and
-specification_functions.py carry them out. Networks are small: the specification is slow.
+docs/arithmetic.md describes every operation in words and formulas; specification.py,
+specification_functions.py and specification_random.py carry them out. Networks are small: the
+specification is slow.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import chainrule as cr
 import specification as spec
 from chainrule import _core
 from specification_functions import ELEMENTARY, Float32, Float64, fma
+from specification_random import Dropout, initial_weights, permutation, philox4x32
 from support import HIDDEN, OUTPUT_PAIRS, assert_same_bits, random_network, random_targets
 
 pytestmark = pytest.mark.bits
@@ -108,9 +110,9 @@ def test_the_specification_rounds_an_fma_once(rng, dtype):
 
 def test_the_specification_knows_the_published_random_words():
     """From the known answers that its authors give with Philox."""
-    assert spec.philox4x32((0, 0), (0, 0, 0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
+    assert philox4x32((0, 0), (0, 0, 0, 0)) == (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)
     ones = 0xFFFFFFFF
-    assert spec.philox4x32((ones, ones), (ones, ones, ones, ones)) == (
+    assert philox4x32((ones, ones), (ones, ones, ones, ones)) == (
         *(0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD),
     )
 
@@ -226,7 +228,7 @@ def test_fit_with_dropout(rng, rules, hidden, batch_size, dtype):
     )
     costs = []
     for epoch in range(2):
-        dropout = spec.Dropout([0.3, 0.6], net.seed, epoch)
+        dropout = Dropout([0.3, 0.6], net.seed, epoch)
         costs.append(
             spec.train_epoch(
                 twin, theirs, x.tolist(), y.tolist(), batch_size or 5, range(5), dropout=dropout
@@ -239,7 +241,7 @@ def test_fit_with_dropout(rng, rules, hidden, batch_size, dtype):
 @pytest.mark.parametrize("rates", [[0.5, 0], [0, 0.5], [1e-12, 1 - 2.0**-40]])
 def test_dropout_of_one_layer_and_at_the_ends_of_its_range(rng, rates, dtype):
     net, x, y = problem(rng, [2, 4, 4, 2], "tanh", "sse", 3, dtype)
-    twin, dropout = specified(net), spec.Dropout(rates, net.seed, 0)
+    twin, dropout = specified(net), Dropout(rates, net.seed, 0)
     history = net.fit(x, y, batch_size=None, learning_rate=1e-3, dropout=rates)
     costs = spec.train_step(twin, spec.SGD(1e-3), x.tolist(), y.tolist(), dropout=dropout)
     assert history.cost == [costs]
@@ -249,7 +251,7 @@ def test_dropout_of_one_layer_and_at_the_ends_of_its_range(rng, rates, dtype):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_dropout_of_every_width_and_in_two_chunks(rng, width, dtype):
     net, x, y = problem(rng, [1, width, 1], ["tanh", "identity"], "mse", 258, dtype)
-    twin, dropout = specified(net), spec.Dropout([0.4], net.seed, 0)
+    twin, dropout = specified(net), Dropout([0.4], net.seed, 0)
     history = net.fit(x, y, batch_size=None, learning_rate=0.1, dropout=0.4)
     cost = spec.train_step(twin, spec.SGD(0.1), x.tolist(), y.tolist(), dropout=dropout)
     assert history.cost == [cost]
@@ -262,7 +264,7 @@ def test_dropout_of_any_seed_epoch_and_sample(rng, seed, first, dtype):
     net, x, y = problem(rng, [2, 5, 2], "tanh", "sse", 3, dtype)
     for epoch in (1, 2**33 + 1):
         twin = specified(net)
-        dropout = spec.Dropout([0.5], seed, epoch, first)
+        dropout = Dropout([0.5], seed, epoch, first)
         spec.train_step(twin, spec.SGD(0.1), x.tolist(), y.tolist(), dropout=dropout)
         _core.step(net, x, y, None, None, 0.1, dropout=([0.5], seed, epoch, first))
         assert_specified(net.get_parameters(), twin.parameters())
@@ -427,7 +429,7 @@ def assert_fit_follows(net, x, y, rules, batch_size, weights=None, epochs=2):
     )
     costs = []
     for epoch in range(epochs):
-        order = range(n) if batch_size is None else spec.permutation(net.seed, epoch, n)
+        order = range(n) if batch_size is None else permutation(net.seed, epoch, n)
         w = None if weights is None else weights.tolist()
         costs.append(
             spec.train_epoch(twin, theirs, x.tolist(), y.tolist(), batch_size or n, order, w)
@@ -583,11 +585,11 @@ def test_initial_weights(scheme, seed, dtype):
         if scheme == "zeros":
             assert_same_bits(w, np.zeros(w.shape, dtype))
         else:
-            drawn = spec.initial_weights(FORMATS[dtype], scheme, seed, layer, *w.shape)
+            drawn = initial_weights(FORMATS[dtype], scheme, seed, layer, *w.shape)
             assert_specified(w, drawn)
 
 
 @pytest.mark.parametrize("n", [1, 2, 1000])
 @pytest.mark.parametrize(("seed", "epoch"), [(0, 0), (3, 1), (2**40 + 1, 7), (2**64 - 1, 2**33)])
 def test_permutations(seed, epoch, n):
-    assert _core.permutation(seed, epoch, n).tolist() == spec.permutation(seed, epoch, n)
+    assert _core.permutation(seed, epoch, n).tolist() == permutation(seed, epoch, n)

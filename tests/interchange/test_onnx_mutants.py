@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+
+from support import TESTS
 
 pytestmark = pytest.mark.unsanitized
 
@@ -19,7 +20,7 @@ N_MUTANTS = 6000
 
 
 def test_mutants_are_refused_or_right():
-    script = Path(__file__).with_name("onnx_mutants.py")
+    script = TESTS / "onnx_mutants.py"
     run = subprocess.run(
         [sys.executable, script, str(N_MUTANTS)], capture_output=True, text=True, timeout=600
     )

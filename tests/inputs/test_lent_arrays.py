@@ -1,6 +1,6 @@
 """Arrays of other libraries and buffers: read where they lie, or refused with a reason.
 
-What NumPy makes of the usual lenders is in `test_hostile_arrays.py`; here, that none is copied.
+What NumPy makes of the usual lenders is in `arrays/test_array_likes.py`; here, that none is copied.
 """
 
 from __future__ import annotations
