@@ -17,6 +17,7 @@ import numpy as np
 from problem import SECONDS, main
 
 import chainrule as cr
+from chainrule.training.history import by_name
 
 rng = np.random.default_rng(0)
 X, Y = rng.normal(size=(24, 5)).astype(np.float32), rng.integers(0, 3, 24)
@@ -103,7 +104,7 @@ def fit(times: str) -> None:
         interrupt(work, 1)
         net, optimizer = pair
         if net.history is not None:
-            assert {len(values) for values in net.history._by_name().values()} <= {0, net.epoch}
+            assert {len(values) for values in by_name(net.history).values()} <= {0, net.epoch}
         same_steps(net, optimizer.step)
         net.fit(X, Y, batch_size=4, optimizer=optimizer)
 
