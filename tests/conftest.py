@@ -14,6 +14,7 @@ MARKERS = {
     "bits": "compares results bit by bit (the arithmetic contract)",
     "peers": "compares with a framework that the [test] extra does not install",
     "slow": "takes more than a few seconds",
+    "thorough": "takes a minute or more: .ci/long runs it, and pytest -m thorough",
     "unsanitized": "does not fit under AddressSanitizer: it measures memory, or loads a framework",
 }
 

@@ -41,6 +41,7 @@ OUTPUT_RANGES = {
     "selu": (-1.758099, None),
     "silu": (-0.278464, None),
     "gelu": (-0.169971, None),
+    "hardswish": (-0.375, None),
 }
 
 #: The rule that excludes kinks: no pre-activation of relu, leaky_relu, elu or selu within this

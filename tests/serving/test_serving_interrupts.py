@@ -201,7 +201,9 @@ def options(request, monkeypatch):
     return WAYS[request.param]
 
 
-@pytest.mark.parametrize("opcodes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=KINDS)
+@pytest.mark.parametrize(
+    "opcodes", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=KINDS
+)
 @pytest.mark.parametrize("error", [Interrupt, KeyboardInterrupt])
 def test_an_interrupt_anywhere_leaves_the_other_coroutines_their_answers(options, error, opcodes):
     points = interrupt_everywhere(

@@ -217,7 +217,7 @@ def test_fit_interrupted_at_any_line_leaves_whole_steps(case, monkeypatch):
     assert interrupt_fit(CASES[case], monkeypatch) > 100
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("case", CASES)
 def test_fit_interrupted_at_any_bytecode_leaves_whole_steps(case, monkeypatch):
     assert interrupt_fit(CASES[case], monkeypatch, opcodes=True) > 1000
@@ -279,7 +279,10 @@ def interrupt_checkpoints(case, path, *, begun, **options):
 @pytest.mark.parametrize("begun", [False, True], ids=["a new run", "a resumed run"])
 @pytest.mark.parametrize(
     "case",
-    ["arrays", *(pytest.param(case, marks=pytest.mark.slow) for case in ("stream", "everything"))],
+    [
+        "arrays",
+        *(pytest.param(case, marks=pytest.mark.thorough) for case in ("stream", "everything")),
+    ],
 )
 @pytest.mark.usefixtures("fast_disk")
 def test_a_checkpoint_is_whole_and_resumed_to_the_same_bits(tmp_path, case, begun):
