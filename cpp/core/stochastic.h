@@ -20,7 +20,8 @@ class StochasticDescent {
   void settle();
 
  private:
-  struct Forward;
+  void forward();
+  void backward();
   T* row(T* view, std::size_t stride) const { return view + row_ * stride; }
   T* row_before(T* view, std::size_t stride) const { return view + (1 - row_) * stride; }
 
