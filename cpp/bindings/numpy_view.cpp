@@ -266,9 +266,10 @@ TargetInput view_targets(PyObject* object, const Layout& layout, std::size_t row
     for (std::size_t i = 0; i < rows; ++i) {
       const std::int64_t label = read_label(input.targets.matrix, i);
       if (label < 0 || static_cast<std::size_t>(label) >= n)
-        throw py::value_error("the label in row " + std::to_string(first_row + i) +
-                              " of y is outside 0 ... " + std::to_string(n - 1) +
-                              ": labels count the " + std::to_string(n) + " outputs from 0");
+        throw py::value_error("the label in row " + std::to_string(first_row + i) + " of y is " +
+                              std::to_string(label) + ", expected 0 ... " + std::to_string(n - 1) +
+                              ": labels count the " + std::to_string(n) +
+                              " outputs from 0; those that count from 1 need y - 1");
     }
   }
   return input;

@@ -394,3 +394,10 @@ def test_a_warning_in_a_thread_points_at_its_function():
     thread.start()
     thread.join()
     assert len(messages) == 1
+
+
+def test_labels_that_count_from_one_are_named_with_the_mend():
+    network = cr.Network([2, 3], "softmax", loss="cross_entropy", seed=0)
+    said = r"the label in row 1 of y is 3, expected 0 \.\.\. 2: .* count from 1 need y - 1"
+    with pytest.raises(ValueError, match=said):
+        network.fit(np.zeros((2, 2)), np.array([1, 3]), epochs=1, learning_rate=0.1)

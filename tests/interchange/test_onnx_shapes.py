@@ -222,6 +222,30 @@ def test_integers_become_rows_by_a_cast():
     assert_equals_runtime(model, RNG.integers(-9, 9, (5, 4)))
 
 
+@pytest.mark.parametrize("element", [TensorProto.FLOAT16, TensorProto.BFLOAT16])
+def test_rounding_to_halves_between_layers_is_refused(element):
+    """As 1e5 becomes infinite in float16; as the identity, the cast gave other outputs unsaid."""
+    nodes = [
+        node("Gemm", "x w b", "z"),
+        node("Cast", "z", "h", to=element),
+        node("Cast", "h", "f", to=TensorProto.FLOAT),
+        node("Relu", "f", "y"),
+    ]
+    with pytest.raises(ValueError, match=r"\(Cast\) rounds float32 to .*float16 between layers"):
+        from_onnx(model_of(nodes))
+
+
+def test_a_model_of_many_layers_is_read():
+    """Whose tuples of layers, as many numbers as depth², a budget of its numbers refused."""
+    n = 1200
+    weights = {f"w{i}": array(4, 4) for i in range(n)}
+    nodes = []
+    for i in range(n):
+        nodes.append(node("MatMul", f"{'x' if i == 0 else f'a{i}'} w{i}", f"z{i}"))
+        nodes.append(node("Tanh", f"z{i}", "y" if i == n - 1 else f"a{i + 1}"))
+    assert len(from_onnx(model_of(nodes, **weights)).activations) == n
+
+
 def test_arithmetic_of_integers_is_refused():
     nodes = [
         node("Div", "x seven", "q"),

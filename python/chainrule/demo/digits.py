@@ -43,7 +43,7 @@ def run(epochs: int, seed: int, output: str) -> None:
     )
 
     _title("The same in NumPy")
-    print("Same data, initial weights and order of batches, in pure NumPy (demo_numpy.py).")
+    print("Same data, initial weights and order of batches, in pure NumPy (numpy_network.py).")
     difference = _largest_difference(train_x, train_y, epochs, seed)
     print(f"float64: the costs of {epochs} epochs differ by at most {difference:.1e} of their size")
     ours, numpy = _seconds_per_epoch(train_x, train_y, seed)

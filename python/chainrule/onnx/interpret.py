@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Of which operators mean what the rules say. Before 7, broadcasting was an attribute.
 FIRST_OPSET = 7
 DOMAINS = {domain for domain, _ in rules.RULES}
+# Every value has a tuple of the layers behind it; all of them together may have so many entries,
+# 128 MB: a model of 4000 layers.
+MOST_LINKS = 2**24
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class Interpretation:
     def __init__(self, graph: Graph, start: Rows, nodes: list[Any]) -> None:
         self.graph, self.start, self.nodes = graph, start, nodes
         self.values: dict[str, Value] = {**graph.constants, graph.input.name: start}
-        self._budget = Budget(graph.n_elements)
+        self._budget, self._n_links = Budget(graph.n_elements), 0
         self._context = _context(graph)
         for node in nodes:
             try:
@@ -182,11 +185,18 @@ class Interpretation:
         return result
 
     def _charge(self, kind: str, operands: list[Any]) -> None:
-        """Count what a rule copies: vectors, lists of layers, and some the matrices too."""
+        """Count what a rule copies: vectors, tuples of layers, and some the matrices too."""
         n = 0
         for operand in operands:
             if isinstance(operand, Rows):
-                n += operand.width + len(operand.stack.layers)
+                n += operand.width
+                self._n_links += len(operand.stack.layers)
+                if self._n_links > MOST_LINKS:
+                    depth = len(operand.stack.layers)
+                    raise ValueError(
+                        f"is behind {depth} layers: the model is deeper, or has more branches, "
+                        "than from_onnx reads; run it with ONNX Runtime"
+                    )
             if kind in rules.COPYING and isinstance(operand, np.ndarray):
                 n += operand.size
             elif kind in rules.COPYING and isinstance(operand, Rows):

@@ -60,8 +60,8 @@ def from_onnx(
     Returns
     -------
     Network
-        Its outputs equal the model's
-        within rounding; a binary classifier of skl2onnx gets a softmax over its two classes.
+        Its outputs equal the model's within rounding; a binary classifier of skl2onnx gets a
+        softmax over its two classes.
 
     Raises
     ------
@@ -90,9 +90,18 @@ def from_onnx(
         rows = found.values[output]
         assert isinstance(rows, Rows)
         dtype = _dtype(found, output) if dtype is None else dtype
-        network = Network.from_arrays(
-            *rows.stack.arrays(), loss or _noted_loss(model), rows="outputs", dtype=dtype, seed=0
-        )
+        noted = _noted_loss(model) if loss is None else None
+        try:
+            network = Network.from_arrays(
+                *rows.stack.arrays(), loss or noted, rows="outputs", dtype=dtype, seed=0
+            )
+        except ValueError as error:
+            if noted is None:
+                raise
+            raise ValueError(
+                f"{error}; the loss is what the model's metadata entry 'chainrule' states: pass "
+                "loss='…' for another"
+            ) from error
     dropped = [name for name in graph.outputs if name != output]
     logger.info("took the output %s of the model, dropped %s", output, dropped or "none")
     verify(network, rows.stack, found.tensors(output), original(found, output))

@@ -190,7 +190,13 @@ def _cast(operands: Sequence[Any], attributes: Attributes) -> Rows:
     kind = CASTS.get(attributes["to"])
     if kind is None:
         raise ValueError("casts to a type that is no float's")
-    return replace(_rows(operands[0]), kind=kind)
+    x = _rows(operands[0])
+    # Whoever casts the input feeds a model of halves; in the midst, what is lost is the model's.
+    s = x.stack
+    is_input = not s.layers and s.matrix is s.scale is s.shift is None
+    if "16" in kind and kind != x.kind and not is_input:
+        raise ValueError(f"rounds {x.kind} to {kind} between layers: export it in float32 alone")
+    return replace(x, kind=kind)
 
 
 def _flatten(operands: Sequence[Any], attributes: Attributes) -> Rows:
