@@ -302,6 +302,11 @@ def test_a_loss_of_the_metadata_that_does_not_fit_is_refused():
     assert "what the model's metadata entry 'chainrule' states: pass loss='…'" in refusal(model)
 
 
+def test_two_outputs_of_one_name_are_damage():
+    said = refusal(model_of([node("Gemm", "x w b", "y")], outputs="y y"))
+    assert said == "the model is damaged: two tensors of it have the name 'y'"
+
+
 def test_a_loss_is_text():
     with pytest.raises(TypeError, match="loss must be a str, got int"):
         from_onnx(to_onnx(cr.Network([4, 3], seed=0)), loss=3)

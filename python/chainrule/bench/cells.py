@@ -67,7 +67,7 @@ class Cell:
     def flops(self) -> int:
         """Operations of one step in its matrix products, two for each multiply-add.
 
-        Inference has one product a layer. Training has three, but for the first layer two: nobody
+        Inference has one product per layer. Training has three, but for the first layer two: nobody
         needs the derivative with respect to the data.
         """
         products = sum(self.products)

@@ -80,7 +80,7 @@ def as_batch(x: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> Bat
     if x.ndim != 2:
         raise ValueError(f"x must have shape (n, features) or (features,), got {x.shape}")
     if y.ndim == 0 or len(y) != len(x):
-        raise ValueError(f"y must have one entry a row of x: {len(x)} rows, y of shape {y.shape}")
+        raise ValueError(f"y must have one entry per row of x: {len(x)} rows, y of shape {y.shape}")
     return x, y, weight_array(sample_weight, len(x))
 
 

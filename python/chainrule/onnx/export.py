@@ -1,4 +1,4 @@
-"""A network as an ONNX graph: one Gemm a layer, and its activation."""
+"""A network as an ONNX graph: one Gemm per layer, and its activation."""
 
 from __future__ import annotations
 

@@ -74,6 +74,8 @@ class Graph:
         self.outputs = [entry.name for entry in model.graph.output]
         if not self.outputs:
             raise ValueError("the model has no output")
+        for i, name in enumerate(self.outputs):
+            _check_new(name, self.outputs[:i])
 
     @property
     def n_elements(self) -> int:

@@ -89,7 +89,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         Or half_mse, mse, sse, mae, huber: of the probabilities against 0 and 1.
     class_weight : dict or "balanced", optional
         Weight of each class by its label, times `sample_weight`; "balanced" makes all classes
-        count the same. Of several labels a sample, a list of dicts, one a label.
+        count the same. Of several labels per sample, a list of dicts, one per label.
     label_smoothing : float, default 0
         ε in [0, 1): train towards (1 - ε) y + ε/n_classes; of two classes and of several labels
         (1 - ε) y + ε/2. Only with log_loss.
@@ -233,7 +233,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
         ----------
         X : array_like or sparse matrix of shape (n, n_features)
         y : array_like of shape (n,) or (n, n_labels)
-            Labels of any kind, or a matrix of 0 and 1 for several labels a sample.
+            Labels of any kind, or a matrix of 0 and 1 for several labels per sample.
         sample_weight : array_like of shape (n,), optional
             Finite and >= 0, not all 0.
 

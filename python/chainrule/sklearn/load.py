@@ -58,7 +58,7 @@ def from_sklearn(estimator: Any, *, dtype: DTypeLike | None = None) -> Network:
           ``classes_``: the label is ``classes[outputs.argmax(axis=1)]``;
         - of a classifier of two classes the probability of the second one, in one column: the
           label is ``classes[(outputs[:, 0] > 0.5).astype(int)]``;
-        - of a classifier of several labels a sample the probability of each: the labels are
+        - of a classifier of several labels per sample the probability of each: the labels are
           ``outputs > 0.5``.
 
         All are equal to the estimator's within rounding. ``estimator.classes_`` is not part of

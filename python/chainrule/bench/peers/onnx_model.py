@@ -13,7 +13,7 @@ OPSET, IR_VERSION = 17, 8  # what every runtime of the last years reads
 
 
 def build(problem: Problem) -> bytes:
-    """Return the serialized model: x of fixed shape, one Gemm a layer, its activation."""
+    """Return the serialized model: x of fixed shape, one Gemm per layer, its activation."""
     onnx, numpy_helper = import_module("onnx"), import_module("onnx.numpy_helper")
     helper = onnx.helper
     kind = helper.np_dtype_to_tensor_dtype(problem.dtype)
