@@ -154,7 +154,7 @@ def fails(n_out, n_in, layer):
         {"init": lambda n_out, n_in, layer: np.full((n_out, n_in), np.nan)},
         {"seed": -1},
     ],
-    ids=str,
+    ids=lambda bad: ",".join(bad),
 )
 def test_an_init_that_failed_may_be_called_again(bad):
     net = cr.Network.__new__(cr.Network)
