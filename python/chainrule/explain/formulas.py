@@ -70,9 +70,11 @@ def through(weights: NDArray[Any], delta: NDArray[Any]) -> NDArray[Any]:
     result's first axes.
     """
     total = np.zeros(delta.shape[:-1] + weights.shape[1:])
+    axes = tuple(range(delta.ndim - 1, total.ndim))
     with np.errstate(all="ignore"):
         for q, row in enumerate(weights.astype(np.float64)):
-            total += np.multiply.outer(delta[..., q].astype(np.float64), row)
+            # Not np.multiply.outer, which crashes where memory for its result is short.
+            total += np.expand_dims(delta[..., q], axes).astype(np.float64) * row
         return total.astype(delta.dtype)
 
 
