@@ -18,7 +18,6 @@
 
 namespace {
 
-using chainrule::Accumulate;
 using chainrule::Activation;
 using chainrule::AlignedBuffer;
 using chainrule::Loss;
@@ -80,8 +79,8 @@ class Cases {
     add("backward  " + text, flops, bytes,
         [=, &k] { k.affine_transposed(d, in, z, out, w, out, rows, n_in, n_out); });
     add("gradient  " + text, flops, bytes, [=, &k] {
-      k.weight_gradient(Accumulate::step, w, w, out, n_out < 256 ? nullptr : strips, a, in, z, out,
-                        rows, 0, n_in, n_in, n_out, 0);
+      k.weight_gradient({.w = w, .g = w, .steps = true}, out, n_out < 256 ? nullptr : strips, a, in,
+                        z, out, rows, 0, n_in, n_in, n_out);
     });
   }
 

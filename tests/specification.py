@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 from specification_functions import (
@@ -226,17 +227,28 @@ def chains(T, n_out):
     return max(1, T.lanes >> (n_out - 1).bit_length())
 
 
+def chain_places(T, n_in, n_out):
+    """(the chain of each k, how the sums of the chains are joined)."""
+    if n_out <= T.lanes // 2:  # a narrow layer: chains in turn, joined in halves
+        s = chains(T, n_out)
+        return [k % s for k in range(n_in)], lambda sums: fold(sums, add)
+    # One block wide: chains over consecutive k, joined from left to right; wider: one chain.
+    count = max(1, min(4, n_in // 16)) if n_out <= T.lanes else 1
+    length = -(-n_in // count)
+    return [k // length for k in range(n_in)], lambda sums: reduce(add, sums)
+
+
 def affine(layer, a):
     """z = W a + b."""
     zero = type(a[0])(0)
-    s = chains(type(zero), len(layer.w))
-    missing = [zero] * (-len(a) % s)  # all chains are equally long
+    places, join = chain_places(type(zero), len(a), len(layer.w))
+    count = max(chains(type(zero), len(layer.w)), places[-1] + 1)
     z = []
     for j, row in enumerate(layer.w):
-        sums = [zero if layer.b is None else layer.b[j], *[zero] * (s - 1)]
-        for k, (w_k, a_k) in enumerate(zip(row + missing, a + missing, strict=True)):
-            sums[k % s] = fma(w_k, a_k, sums[k % s])
-        z.append(fold(sums, add))
+        sums = [zero if layer.b is None else layer.b[j], *[zero] * (count - 1)]
+        for place, w_k, a_k in zip(places, row, a, strict=True):
+            sums[place] = fma(w_k, a_k, sums[place])
+        z.append(join(sums) + 0)
     return z
 
 
@@ -247,7 +259,7 @@ def affine_transposed(w, delta):
         total = type(delta[0])(0)
         for w_jk, d_j in zip(column, delta, strict=True):
             total = fma(w_jk, d_j, total)
-        result.append(total)
+        result.append(total + 0)
     return result
 
 
@@ -277,12 +289,13 @@ def backward(net, a, z, delta, factors=None):
 
 
 def in_chunks(items, total_of):
-    """The totals of the chunks, added in order."""
-    parts = [total_of(items[i : i + CHUNK]) for i in range(0, len(items), CHUNK)]
-    total = parts[0]
-    for part in parts[1:]:
-        total = [t + p for t, p in zip(total, part, strict=True)]
-    return total
+    """The totals of the chunks, added in the tree that halves their range, larger half first."""
+    if len(items) <= CHUNK:
+        return total_of(items)
+    chunks = -(-len(items) // CHUNK)
+    middle = -(-chunks // 2) * CHUNK
+    halves = [in_chunks(half, total_of) for half in (items[:middle], items[middle:])]
+    return [left + right for left, right in zip(*halves, strict=True)]
 
 
 def gradient_sums(net, passes):
@@ -295,6 +308,8 @@ def gradient_sums(net, passes):
             for j, d_j in enumerate(deltas[i]):
                 w[j] = [fma(a_k, d_j, s) for a_k, s in zip(a[i], w[j], strict=True)]
             b = b and [s + d_j for s, d_j in zip(b, deltas[i], strict=True)]
+        if len(passes) > 1:
+            w = [[value + 0 for value in row] for row in w]
         sums.append((w, b))
     return flatten(sums)
 
@@ -314,7 +329,7 @@ def predict(net, x):
 def mean_gradient(net, x, y, weights=None, smoothing=0.0, dropout=None):
     """(C, its gradient in the order of the parameters)."""
     weights = [1.0] * len(x) if weights is None else weights
-    total = running_sum(weights)
+    (total,) = in_chunks(weights, lambda chunk: [running_sum(chunk)])
     costs, passes = [], []
     for i, (row, target, weight) in enumerate(zip(x, y, weights, strict=True)):
         factors = dropout.factors(net, i) if dropout else {}
@@ -537,7 +552,8 @@ class Adagrad(Rule):
         T = type(parameters[0])
         eta = T(self.learning_rate / (1 + self.updates * self.lr_decay))
         self.updates += 1
-        self.sums = self.sums or [T(self.initial_accumulator_value)] * len(parameters)
+        initial = normal_or_zero(T(self.initial_accumulator_value))
+        self.sums = self.sums or [initial] * len(parameters)
         updated = []
         for i, (w, g) in enumerate(zip(parameters, gradient, strict=True)):
             g = decayed(g, w, self.weight_decay)
@@ -559,8 +575,8 @@ def train_epoch(net, rule, x, y, batch_size, order, weights=None, smoothing=0.0,
     total = total_weight = 0.0
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
-        rows = ([values[i] for i in batch] for values in (x, y, weights))
-        weight = running_sum(weights[i] for i in batch)
+        rows = [[values[i] for i in batch] for values in (x, y, weights)]
+        (weight,) = in_chunks(rows[2], lambda chunk: [running_sum(chunk)])
         if dropout:
             dropout = replace(dropout, first_sample=start)
         total += train_step(net, rule, *rows, smoothing=smoothing, dropout=dropout) * weight

@@ -8,7 +8,11 @@
 namespace chainrule::python {
 namespace {
 
-double cost_of(PyNetwork& handle, const Batch& batch) {
+double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight,
+            const py::object& label_smoothing) {
+  Batch batch(handle, x, y, weight);
+  batch.smooth(handle, label_smoothing);
+  warn_of_targets(handle, batch);
   return handle.visit([&](auto& typed) {
     auto workspace = typed.take_workspace(workspace_rows(batch.x.matrix.rows));
     const double result = read_network(handle, batch.work, [&] {
@@ -19,20 +23,22 @@ double cost_of(PyNetwork& handle, const Batch& batch) {
   });
 }
 
-double cost(PyNetwork& handle, const py::object& x, const py::object& y, const py::object& weight,
-            const py::object& label_smoothing) {
-  Batch batch(handle, x, y, weight);
-  batch.smooth(handle, label_smoothing);
-  warn_of_targets(handle, batch);
-  return cost_of(handle, batch);
-}
-
 // For callers that warn themselves, once for many calls.
-py::tuple quiet_cost(PyNetwork& handle, const py::object& x, const py::object& y,
-                     const py::object& weight, std::size_t first_row) {
-  const Batch batch(handle, x, y, weight, true, first_row);
+py::tuple sample_costs_of(PyNetwork& handle, const py::object& x, const py::object& y,
+                          std::size_t first_row) {
+  const Batch batch(handle, x, y, py::none(), true, first_row);
   const py::object concern = check_targets(handle, batch, false, first_row);
-  return py::make_tuple(cost_of(handle, batch), concern);
+  return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
+    const std::size_t rows = batch.x.matrix.rows;
+    py::object costs = new_array(kTypenum<T>, 1, rows, true);
+    auto workspace = typed.take_workspace(workspace_rows(rows));
+    read_network(handle, batch.work, [&] {
+      sample_costs(typed.network, *workspace, batch.samples,
+                   static_cast<T*>(PyArray_DATA(as_array(costs))));
+    });
+    typed.spare = std::move(workspace);
+    return py::make_tuple(costs, concern);
+  });
 }
 
 py::tuple gradients_of(PyNetwork& handle, const py::object& x, const py::object& y,
@@ -243,9 +249,9 @@ UserWarning
   module.def("gradients", &gradients_of, py::arg("network"), py::arg("x"), py::arg("y"),
              py::arg("sample_weight") = py::none(), py::arg("label_smoothing") = 0.0,
              py::arg("warn") = true, "(cost, ∇W of every layer, ∇b of every layer).");
-  module.def("quiet_cost", &quiet_cost, py::arg("network"), py::arg("x"), py::arg("y"),
-             py::arg("sample_weight") = py::none(), py::arg("first_row") = 0,
-             "(the cost, what the user is to be warned of): see `check_data`.");
+  module.def("sample_costs", &sample_costs_of, py::arg("network"), py::arg("x"), py::arg("y"),
+             py::arg("first_row") = 0,
+             "(the cost of each sample, what the user is to be warned of): see `check_data`.");
   module.def("record", &record_forward, py::arg("network"), py::arg("x"),
              "(a^L, the tape that pulls ∂C/∂a^L back).");
   module.def("trace", &trace_of, py::arg("network"), py::arg("x"), py::arg("y"),

@@ -159,13 +159,10 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
 }
 
 template <class T>
-void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters,
-                                   T* gradient, T learning_rate, int threads) {
+void Backpropagation<T>::gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum, int threads) {
   const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size samples = to_size(chunk.count);
-  // A batch of one chunk that steps stores no gradient: its kernels never touch the sums.
-  T* const sums = gradient != nullptr ? gradient : parameters;
   // A part has a range of rows of every layer.
   const auto ranges = static_cast<std::size_t>(std::max(threads, 1));
   parallel_for(threads, ranges, [&](std::size_t i) {
@@ -181,13 +178,12 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, Accumulate mode, T* pa
       static_assert(grain % kStrip == 0);
       const auto [begin, end] = share(layer.n_in, grain, i, ranges);
       if (begin < end)
-        k.weight_gradient(mode, parameters + layer.weights, sums + layer.weights, to_size(layer.ld),
+        k.weight_gradient(sum.at(to_size(layer.weights)), to_size(layer.ld),
                           views.strips != nullptr ? views.strips + begin * chunk.count : nullptr, a,
                           lda, delta, stride, samples, to_size(begin), to_size(end),
-                          to_size(layer.n_in), to_size(layer.n_out), learning_rate);
+                          to_size(layer.n_in), to_size(layer.n_out));
       if (layout.has_bias && i + 1 == ranges)
-        k.bias_gradient(mode, parameters + layer.bias, sums + layer.bias, delta, stride, samples,
-                        to_size(layer.n_out), learning_rate);
+        k.bias_gradient(sum.at(to_size(layer.bias)), delta, stride, samples, to_size(layer.n_out));
       a = row(activations(l), layer.stride, chunk.first);
       lda = stride;
     }

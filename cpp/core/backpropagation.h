@@ -8,6 +8,7 @@
 // The factor 1/n (or a sample's weight) enters once, in ∂C/∂a^L.
 #pragma once
 
+#include "core/chunks.h"
 #include "core/data.h"
 #include "core/dropout.h"
 #include "core/network.h"
@@ -16,9 +17,6 @@
 #include "kernels/kernels.h"
 
 namespace chainrule {
-
-// Sums over samples go in chunks of this many, combined in order. Part of the arithmetic.
-inline constexpr std::size_t kChunkRows = 256;
 
 // Rows [first, first + count) of a workspace; `x` is their a^0.
 template <class T>
@@ -64,9 +62,8 @@ class Backpropagation {
   // δ^{L-1} ... δ^1, and ∂C/∂x where the workspace has room for it. Threads share the rows of W.
   void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, int threads = 1);
 
-  // ∇W, whose rows the threads share, and ∇b; `parameters` is written for the modes that step.
-  void gradients(const Chunk<T>& chunk, Accumulate mode, T* parameters, T* gradient,
-                 T learning_rate, int threads);
+  // ∇W, whose rows the threads share, and ∇b into `sum`, in the layout of the parameters.
+  void gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum, int threads);
 
   // The first layer (from 1) whose activations of this chunk are not all finite; L if all are.
   int first_nonfinite_layer(const Chunk<T>& chunk) const;

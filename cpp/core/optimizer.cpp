@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace chainrule {
 namespace {
@@ -28,7 +29,10 @@ Optimizer<T>::Optimizer(Rule rule, const Hyperparameters& hyperparameters, const
   if (hyper_.momentum != 0) velocity_ = AlignedBuffer<T>(layout.size);
   if (is_adam(rule_) || hyper_.centered) mean_ = AlignedBuffer<T>(layout.size);
   if (!state_names(rule_).square.empty()) square_ = AlignedBuffer<T>(layout.size);
-  std::fill_n(square_.data(), square_.size(), static_cast<T>(hyper_.initial_accumulator_value));
+  // As every later sum: a row without a gradient then leaves it as it is.
+  const T initial = static_cast<T>(hyper_.initial_accumulator_value);
+  std::fill_n(square_.data(), square_.size(),
+              initial < std::numeric_limits<T>::min() ? T(0) : initial);
   if (!penalizes()) parts_.push_back({0, layout.size, false});
   for (std::size_t l = 0; l < layout.layers.size(); ++l) {
     const Layer& layer = layout.layers[l];

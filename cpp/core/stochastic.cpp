@@ -101,8 +101,10 @@ template <class T>
 void StochasticDescent<T>::settle() {
   if (!waits_) return;
   waits_ = false;
-  pass_.gradients(chunks_[row_], Accumulate::step, network_.parameters.data(), nullptr,
-                  learning_rate_, threads_);
+  T* const parameters = network_.parameters.data();
+  pass_.gradients(
+      chunks_[row_],
+      {.w = parameters, .g = parameters, .steps = true, .learning_rate = learning_rate_}, threads_);
 }
 
 template class StochasticDescent<float>;

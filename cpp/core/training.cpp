@@ -13,15 +13,24 @@ namespace {
 template <class T>
 struct Sink {
   T* parameters = nullptr;  // stepped; null where only a gradient is wanted
-  T* gradient = nullptr;    // the sum over chunks, and the result where nothing is stepped
+  T* gradient = nullptr;    // the sums that wait for others; the first one becomes the result
   Optimizer<T>* optimizer = nullptr;
   double learning_rate = 0;
 
   bool steps_directly() const { return optimizer != nullptr && optimizer->is_plain_descent(); }
 
-  Accumulate mode(bool first, bool last) const {
-    if (last && steps_directly()) return first ? Accumulate::step : Accumulate::add_step;
-    return first ? Accumulate::store : Accumulate::add;
+  // For chunk i of n. A batch of one chunk that steps has no gradient: its kernels touch no sum.
+  ChunkSum<T> sum(const Layout& layout, std::size_t i, std::size_t n) const {
+    const Place place = place_of(i, n);
+    const Size size = to_size(layout.size);
+    T* const g =
+        gradient != nullptr ? gradient + (place.waiting - place.merged) * size : parameters;
+    return {.w = parameters,
+            .g = g,
+            .distance = size,
+            .merged = place.merged,
+            .steps = i + 1 == n && steps_directly(),
+            .learning_rate = static_cast<T>(learning_rate)};
   }
 };
 
@@ -39,9 +48,14 @@ void set_scales(Workspace<T>& ws, const Samples& samples, std::size_t begin, std
 
 double total_weight(const Samples& samples, std::size_t begin, std::size_t count) {
   if (samples.weights == nullptr) return static_cast<double>(count);
-  double total = 0;
-  for (std::size_t i = begin; i < begin + count; ++i) total += samples.weight(i);
-  return total;
+  TreeSum total(chunk_count(count));
+  for (std::size_t done = 0; done < count; done += kChunkRows) {
+    double sum = 0;
+    for (std::size_t i = done; i < std::min(done + kChunkRows, count); ++i)
+      sum += samples.weight(begin + i);
+    total.add(sum);
+  }
+  return total.total();
 }
 
 // Σ of the chunk's costs in order, each times its weight.
@@ -71,6 +85,22 @@ void for_each_tile(const Layout& layout, std::size_t rows, int threads, Body bod
   });
 }
 
+// A chunk of the samples from `first` on: forward, the costs and, where `errors` is set, backward.
+template <class T>
+void run_chunk(Backpropagation<T>& pass, const Layout& layout, const Samples& samples,
+               std::size_t first, const Chunk<T>& chunk, bool errors, int threads) {
+  for_each_tile<T>(layout, chunk.count, threads, [&](auto from, auto to, int sharers) {
+    parallel_ranges(sharers, to - from, 1, [&](auto low, auto high) {
+      pass.load(samples, first, chunk, from + low, from + high);
+    });
+    pass.forward(chunk, from, to, sharers);
+    parallel_ranges(sharers, to - from, 1, [&](auto low, auto high) {
+      pass.output_error(chunk, from + low, from + high, errors);
+    });
+    if (errors) pass.backward(chunk, from, to, sharers);
+  });
+}
+
 // One batch, chunk by chunk. sink == nullptr: the cost alone.
 template <class T>
 BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
@@ -82,40 +112,52 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
   const bool errors = sink != nullptr;
   const double work = training_work(network.layout, std::min(count, kChunkRows));
   const int n_threads = threads_for(work, threads);
-  for (std::size_t done = 0; done < count; done += kChunkRows) {
+  const std::size_t chunks = chunk_count(count);
+  TreeSum costs(chunks);
+  for (std::size_t i = 0; i < chunks; ++i) {
+    const std::size_t done = i * kChunkRows;
     const std::size_t rows = std::min(kChunkRows, count - done);
-    const bool first = done == 0;
-    const bool last = done + rows == count;
-    if (!first && poll(position, [] {})) {
+    const bool last = i + 1 == chunks;
+    if (i > 0 && poll(position, [] {})) {
       result.stopped = true;
       return result;
     }
     const Chunk<T> chunk = pass.chunk(samples, begin + done, rows, 0);
     set_scales(ws, samples, begin + done, rows, result.weight);
-    for_each_tile<T>(network.layout, rows, n_threads, [&](auto from, auto to, int sharers) {
-      parallel_ranges(sharers, to - from, 1, [&](auto low, auto high) {
-        pass.load(samples, begin + done, chunk, from + low, from + high);
-      });
-      pass.forward(chunk, from, to, sharers);
-      parallel_ranges(sharers, to - from, 1, [&](auto low, auto high) {
-        pass.output_error(chunk, from + low, from + high, errors);
-      });
-      if (errors) pass.backward(chunk, from, to, sharers);
-    });
-    if (errors)
-      pass.gradients(chunk, sink->mode(first, last), sink->parameters, sink->gradient,
-                     static_cast<T>(sink->learning_rate), n_threads);
+    run_chunk(pass, network.layout, samples, begin + done, chunk, errors, n_threads);
+    if (errors) pass.gradients(chunk, sink->sum(network.layout, i, chunks), n_threads);
     if (errors && last && sink->optimizer != nullptr && !sink->steps_directly())
       sink->optimizer->update(sink->parameters, sink->gradient, sink->learning_rate, n_threads);
     if (last && sink != nullptr && sink->steps_directly()) sink->optimizer->begin_step();
     const double cost = sum_costs(ws, samples, begin + done, rows);
-    result.cost += cost;
+    costs.add(cost);
     if (!std::isfinite(cost) && result.bad_layer == 0)
       result.bad_layer = pass.first_nonfinite_layer(chunk);
   }
-  if (result.weight > 0) result.cost /= result.weight;
+  result.cost = result.weight > 0 ? costs.total() / result.weight : costs.total();
   return result;
 }
+
+// What a gradient of several chunks is summed in: the result itself while no more than one sum
+// waits at a time.
+template <class T>
+class GradientSums {
+ public:
+  GradientSums(const Layout& layout, std::size_t chunks, T* result)
+      : result_(result), size_(layout.size) {
+    if (const std::size_t count = sums_waiting(chunks); count > 1)
+      sums_ = AlignedBuffer<T>(count * size_);
+  }
+  T* data() { return sums_.size() > 0 ? sums_.data() : result_; }
+  void finish() {
+    if (sums_.size() > 0) std::copy_n(sums_.data(), size_, result_);
+  }
+
+ private:
+  T* result_;
+  std::size_t size_;
+  AlignedBuffer<T> sums_;
+};
 
 }  // namespace
 
@@ -126,13 +168,32 @@ double mean_cost(const Network<T>& network, Workspace<T>& workspace, const Sampl
 }
 
 template <class T>
+void sample_costs(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
+                  T* costs) {
+  const std::size_t count = samples.x.rows;
+  Backpropagation<T> pass(network, workspace, count);
+  const double work = network.layout.work(std::min(count, kChunkRows));
+  const int threads = threads_for(work, 0);
+  for (std::size_t done = 0; done < count; done += kChunkRows) {
+    const std::size_t rows = std::min(kChunkRows, count - done);
+    const Chunk<T> chunk = pass.chunk(samples, done, rows, 0);
+    run_chunk(pass, network.layout, samples, done, chunk, false, threads);
+    std::copy_n(workspace.cost, rows, costs + done);
+  }
+}
+
+template <class T>
 double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
                      std::size_t begin, std::size_t count, T* gradient, int threads) {
+  GradientSums<T> sums(network.layout, chunk_count(count), gradient);
   Sink<T> sink;
-  sink.gradient = gradient;
-  // Never written in the modes that do not step, but an address to count from.
+  sink.gradient = sums.data();
+  // Never written where nothing steps, but an address to count from.
   sink.parameters = const_cast<T*>(network.parameters.data());
-  return run_batch<T>(network, workspace, samples, begin, count, &sink, threads, {}, {}).cost;
+  const double cost =
+      run_batch<T>(network, workspace, samples, begin, count, &sink, threads, {}, {}).cost;
+  sums.finish();
+  return cost;
 }
 
 template <class T>
@@ -151,19 +212,25 @@ void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da,
   const Layout& layout = network.layout;
   const std::size_t stride = layout.layers.back().stride;
   const int threads = threads_for(training_work(layout, std::min(dC_da.rows, kChunkRows)), 0);
-  for (std::size_t done = 0; done < dC_da.rows; done += kChunkRows) {
+  const std::size_t chunks = chunk_count(dC_da.rows);
+  GradientSums<T> sums(layout, chunks, gradient);
+  Sink<T> sink;
+  sink.gradient = sums.data();
+  sink.parameters = const_cast<T*>(network.parameters.data());
+  for (std::size_t i = 0; i < chunks; ++i) {
+    const std::size_t done = i * kChunkRows;
     const std::size_t rows = std::min(kChunkRows, dC_da.rows - done);
     const Size x_stride = static_cast<Size>(layout.input_stride);
     const Chunk<T> chunk = {done, rows, {ws.x + done * layout.input_stride, x_stride}, {}};
     for_each_tile<T>(layout, rows, threads, [&](auto from, auto to, int sharers) {
-      for (std::size_t i = from; i < to; ++i)
-        read_row<T>(dC_da, done + i, ws.layers.back().delta + (done + i) * stride);
+      for (std::size_t r = done + from; r < done + to; ++r)
+        read_row<T>(dC_da, r, ws.layers.back().delta + r * stride);
       pass.output_error_from_derivative(chunk, from, to);
       pass.backward(chunk, from, to, sharers);
     });
-    pass.gradients(chunk, done == 0 ? Accumulate::store : Accumulate::add,
-                   const_cast<T*>(network.parameters.data()), gradient, T(0), threads);
+    pass.gradients(chunk, sink.sum(layout, i, chunks), threads);
   }
+  sums.finish();
 }
 
 template <class T>
@@ -177,7 +244,8 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
   sink.parameters = network.parameters.data();
   sink.optimizer = &optimizer;
   if (!optimizer.is_plain_descent() || batch_size > kChunkRows)
-    sink.gradient = workspace.gradient(network.layout);
+    sink.gradient = workspace.gradients(
+        network.layout, sums_waiting(chunk_count(std::min(batch_size, samples.x.rows))));
   const auto run = [&](auto step, auto settle) {
     for (std::size_t begin = start.steps * batch_size; begin < samples.x.rows;
          begin += batch_size) {
@@ -230,6 +298,7 @@ void apply_gradient(Network<T>& network, Optimizer<T>& optimizer, const T* gradi
 #define INSTANTIATE(T)                                                                            \
   template double mean_cost<T>(const Network<T>&, Workspace<T>&, const Samples&, std::size_t,     \
                                std::size_t, int);                                                 \
+  template void sample_costs<T>(const Network<T>&, Workspace<T>&, const Samples&, T*);            \
   template double mean_gradient<T>(const Network<T>&, Workspace<T>&, const Samples&, std::size_t, \
                                    std::size_t, T*, int);                                         \
   template void record<T>(const Network<T>&, Workspace<T>&, const Matrix&);                       \

@@ -50,6 +50,11 @@ template <class T>
 double mean_cost(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
                  std::size_t begin, std::size_t count, int threads);
 
+// C of each sample (rows), all of weight 1.
+template <class T>
+void sample_costs(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,
+                  T* costs);
+
 // The gradient of that mean cost into `gradient` (layout of the parameters); returns the cost.
 template <class T>
 double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const Samples& samples,

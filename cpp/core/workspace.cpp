@@ -82,9 +82,9 @@ void Workspace<T>::make_dropped(const Layout& layout) {
 }
 
 template <class T>
-T* Workspace<T>::gradient(const Layout& layout) {
-  if (gradient_.size() == 0) gradient_ = AlignedBuffer<T>(layout.size);
-  return gradient_.data();
+T* Workspace<T>::gradients(const Layout& layout, std::size_t count) {
+  if (gradients_.size() < count * layout.size) gradients_ = AlignedBuffer<T>(count * layout.size);
+  return gradients_.data();
 }
 
 template struct Workspace<float>;

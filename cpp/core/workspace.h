@@ -38,12 +38,12 @@ struct Workspace {
   std::vector<DroppedViews> dropped;  // empty before make_dropped()
   void make_dropped(const Layout& layout);
 
-  // The sums of the chunks so far, in the layout of the parameters. Made at the first call.
-  T* gradient(const Layout& layout);
+  // Room for so many sums of chunks, one after the other in the layout of the parameters.
+  T* gradients(const Layout& layout, std::size_t count);
 
  private:
   AlignedBuffer<T> buffer_;
-  AlignedBuffer<T> gradient_;
+  AlignedBuffer<T> gradients_;
   AlignedBuffer<T> dropped_;
 };
 

@@ -2,7 +2,7 @@
 // the next sample, in one pass over W.
 //
 //   w_jk = fma(-η, fma(a'_k, δ'_j, +0), w_jk),  b_j = fma(-η, δ'_j + 0, b_j)
-//   z_j  = b_j,  then  z_j = fma(w_jk, a_k, z_j)  for k = 0, 1, ...
+//   z_j  = b_j,  then  z_j = fma(w_jk, a_k, z_j)  for k = 0, 1, ...,  in the chains of `affine`
 //
 // Padding is stored as it was.
 #pragma once
@@ -28,7 +28,8 @@ CHAINRULE_INLINE V<T> step_bias(T* b, const T* delta, Size j, Size n_out, T lear
   return value;
 }
 
-// R rows of W as R streams through memory; z waits in the cache.
+// R rows of W as R streams through memory; z waits in the cache. It gets + (+0) every time, though
+// the last one would do.
 template <class T, int R>
 CHAINRULE_INLINE void step_affine_rows(T* z, const T* a, T* w, Size ld, const T* a_before,
                                        const T* delta, Size n_out, T learning_rate) {
@@ -50,7 +51,7 @@ CHAINRULE_INLINE void step_affine_rows(T* z, const T* a, T* w, Size ld, const T*
       store<T>(at, value);
       acc = fma(next[r], value, acc);
     }
-    store<T>(z + j, acc);
+    store<T>(z + j, acc + V<T>{});
   };
   Size j = 0;
   for (; j + width <= n_out; j += width) column(j, [](V<T> value, V<T>) { return value; });
@@ -92,7 +93,7 @@ void narrow_step_affine(T* z, const T* a, T* w, T* b, const T* a_before, const T
   Size k = 0;
   for (; k + chains <= n_in; k += chains) block(k, chains);
   if (k < n_in) block(k, n_in - k);
-  fold<T, P>(acc, [](V<T> x, V<T> y) { return x + y; });
+  join_chains<T, P>(acc);
   for (int i = 0; i * kWidth<T> < P; ++i) store<T>(z + i * kWidth<T>, acc.part[i]);
 }
 
@@ -106,7 +107,15 @@ void step_affine(T* z, const T* a, T* w, Size ld, T* b, const T* a_before, const
     });
   for (Size j = 0; j < n_out; j += kWidth<T>)
     store<T>(z + j, b != nullptr ? step_bias<T>(b, delta, j, n_out, learning_rate) : V<T>{});
-  step_affine_blocks<T, kRows>(z, a, w, ld, a_before, delta, n_in, n_out, learning_rate);
+  const Size length = ld == kLanes<T> ? chain_length(n_in) : n_in;
+  step_affine_blocks<T, kRows>(z, a, w, ld, a_before, delta, length, n_out, learning_rate);
+  for (Size k = length; k < n_in; k += length) {
+    alignas(64) T chain[kLanes<T>] = {};
+    step_affine_blocks<T, kRows>(chain, a + k, w + k * ld, ld, a_before + k, delta,
+                                 n_in - k < length ? n_in - k : length, n_out, learning_rate);
+    for (Size j = 0; j < n_out; j += kWidth<T>)
+      store<T>(z + j, load<T>(z + j) + load<T>(chain + j));
+  }
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // header and exports table().
 #pragma once
 
+#include "kernels/block.h"
 #include "kernels/columns.h"
 #include "kernels/descent.h"
 #include "kernels/dropout.h"
@@ -19,22 +20,23 @@ void affine(T* z, Size ldz, const T* a, Size lda, const T* w, Size ld, const T* 
   if (ld < kLanes<T>)
     with_narrow_width<T>(ld,
                          [&](auto p) { narrow_affine<T, p>(z, ldz, a, lda, w, b, rows, n_in); });
+  else if (ld == kLanes<T>)
+    block_affine<T>(z, ldz, a, lda, w, b, rows, n_in, n_out);
   else
     product<T, false>(a, lda, w, ld, n_in, b, rows, n_out, StoreRow<T>{z, ldz});
 }
 
 template <class T>
-void weight_gradient(Accumulate mode, T* w, T* g, Size ld, T* strips, const T* a, Size lda,
+void weight_gradient(const ChunkSum<T>& sum, Size ld, T* strips, const T* a, Size lda,
                      const T* delta, Size lddelta, Size samples, Size begin, Size end, Size n_in,
-                     Size n_out, T learning_rate) {
+                     Size n_out) {
   if (ld < kLanes<T>)
     with_narrow_width<T>(ld, [&](auto p) {
-      narrow_gradient<T, p>(mode, w, g, a, lda, delta, lddelta, samples, begin, end, n_in, n_out,
-                            learning_rate);
+      narrow_gradient<T, p>(sum, a, lda, delta, lddelta, samples, begin, end, n_in, n_out);
     });
   else
-    wide_gradient<T>({mode, w + begin * ld, g + begin * ld, learning_rate}, ld, strips, a + begin,
-                     lda, delta, lddelta, samples, end - begin, n_out);
+    wide_gradient<T>(sum.at(begin * ld), ld, strips, a + begin, lda, delta, lddelta, samples,
+                     end - begin, n_out);
 }
 
 // f(formula) with the formula of a member of a list.

@@ -6,49 +6,39 @@
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
-// What becomes of the sums of one chunk, acc, in g or w.
+// The first M of the vectors acc, sums of a chunk from element `at` on, whole.
+template <int M, class T, int N>
+CHAINRULE_INLINE void take(const ChunkSum<T>& sum, const V<T> (&acc)[N], Size at) {
+  constexpr Size width = kWidth<T>;
+  V<T> total[N];
+  for (int v = 0; v < M; ++v) total[v] = acc[v];
+  for (int m = sum.merged; m > 0; --m) {
+    const T* const waiting = sum.g + (m - 1) * sum.distance + at;
+    for (int v = 0; v < M; ++v) total[v] = load<T>(waiting + v * width) + total[v];
+  }
+  if (sum.steps) {
+    const V<T> rate = splat<T>(-sum.learning_rate);
+    T* const w = sum.w + at;
+    for (int v = 0; v < M; ++v)
+      store<T>(w + v * width, fma(rate, total[v], load<T>(w + v * width)));
+  } else {
+    for (int v = 0; v < M; ++v) store<T>(sum.g + at + v * width, total[v]);
+  }
+}
+
+// The first `count` elements of one vector.
 template <class T>
-struct Target {
-  Accumulate mode;
-  T *w, *g;
-  T learning_rate;
-
-  CHAINRULE_INLINE bool to_weights() const {
-    return mode == Accumulate::step || mode == Accumulate::add_step;
-  }
-  CHAINRULE_INLINE Target at(Size i) const { return {mode, w + i, g + i, learning_rate}; }
-
-  // The first M vectors, whole.
-  template <int M, int N>
-  CHAINRULE_INLINE void take(const V<T> (&acc)[N]) const {
-    constexpr Size width = kWidth<T>;
-    if (mode == Accumulate::step) {
-      const V<T> rate = splat<T>(-learning_rate);
-      for (int v = 0; v < M; ++v)
-        store<T>(w + v * width, fma(rate, acc[v], load<T>(w + v * width)));
-    } else if (mode == Accumulate::add_step) {
-      const V<T> rate = splat<T>(-learning_rate);
-      for (int v = 0; v < M; ++v)
-        store<T>(w + v * width, fma(rate, load<T>(g + v * width) + acc[v], load<T>(w + v * width)));
-    } else {
-      const bool add = mode == Accumulate::add;
-      for (int v = 0; v < M; ++v)
-        store<T>(g + v * width, add ? load<T>(g + v * width) + acc[v] : acc[v]);
-    }
-  }
-
-  // The first `count` elements of one vector.
-  CHAINRULE_INLINE void take_partial(V<T> acc, Size count) const {
-    if (mode == Accumulate::store) return store_partial<T>(g, acc, count);
-    if (mode == Accumulate::add) return store_partial<T>(g, load_partial<T>(g, count) + acc, count);
-    if (mode == Accumulate::add_step) acc = load_partial<T>(g, count) + acc;
-    store_partial<T>(w, fma(splat<T>(-learning_rate), acc, load_partial<T>(w, count)), count);
-  }
-};
+CHAINRULE_INLINE void take_partial(const ChunkSum<T>& sum, V<T> acc, Size at, Size count) {
+  for (int m = sum.merged; m > 0; --m)
+    acc = load_partial<T>(sum.g + (m - 1) * sum.distance + at, count) + acc;
+  if (!sum.steps) return store_partial<T>(sum.g + at, acc, count);
+  T* const w = sum.w + at;
+  store_partial<T>(w, fma(splat<T>(-sum.learning_rate), acc, load_partial<T>(w, count)), count);
+}
 
 // ∇W of one sample, δ aᵀ, along the rows of W: memory streams.
 template <class T>
-void outer_product(const Target<T>& target, Size ld, const T* a, const T* delta, Size rows,
+void outer_product(const ChunkSum<T>& sum, Size ld, const T* a, const T* delta, Size rows,
                    Size n_out) {
   constexpr Size width = kWidth<T>;
   for (Size k = 0; k < rows; ++k) {
@@ -56,10 +46,9 @@ void outer_product(const Target<T>& target, Size ld, const T* a, const T* delta,
     Size j = 0;
     for (; j + width <= n_out; j += width) {
       const V<T> acc[] = {fma(ak, load<T>(delta + j), V<T>{})};
-      target.at(k * ld + j).template take<1>(acc);
+      take<1>(sum, acc, k * ld + j);
     }
-    if (j < n_out)
-      target.at(k * ld + j).take_partial(fma(ak, load<T>(delta + j), V<T>{}), n_out - j);
+    if (j < n_out) take_partial<T>(sum, fma(ak, load<T>(delta + j), V<T>{}), k * ld + j, n_out - j);
   }
 }
 
@@ -67,22 +56,24 @@ void outer_product(const Target<T>& target, Size ld, const T* a, const T* delta,
 template <class T>
 struct AccumulateRow {
   static constexpr bool kResumes = false;
-  Target<T> target;
+  ChunkSum<T> sum;
   Size ld, n;
   CHAINRULE_INLINE Start<T> resume(Size, Size) const { return {nullptr, 0}; }
   // What the tile will change is fetched while it adds up.
   template <int R, int N>
   CHAINRULE_INLINE void expect(Size row, Size column) const {
-    const T* const to = target.to_weights() ? target.w : target.g;
+    const T* const to = sum.steps ? sum.w : sum.g;
     for (int r = 0; r < R; ++r) prefetch<T, N>(to + (row + r) * ld + column);
   }
   template <int N>
   CHAINRULE_INLINE void operator()(const V<T> (&acc)[N], Size row, Size column) const {
     constexpr Size width = kWidth<T>;
-    const Target<T> to = target.at(row * ld + column);
-    if (column + N * width <= n) return to.template take<N>(acc);
-    to.template take<N - 1>(acc);
-    to.at((N - 1) * width).take_partial(acc[N - 1], n - column - (N - 1) * width);
+    const Size at = row * ld + column;
+    V<T> total[N];
+    for (int v = 0; v < N; ++v) total[v] = acc[v] + V<T>{};
+    if (column + N * width <= n) return take<N>(sum, total, at);
+    take<N - 1>(sum, total, at);
+    take_partial<T>(sum, total[N - 1], at + (N - 1) * width, n - column - (N - 1) * width);
   }
 };
 
@@ -129,12 +120,12 @@ template <class T>
 }
 
 template <class T>
-void wide_gradient(const Target<T>& target, Size ld, T* strips, const T* a, Size lda,
-                   const T* delta, Size lddelta, Size samples, Size rows, Size n_out) {
+void wide_gradient(const ChunkSum<T>& sum, Size ld, T* strips, const T* a, Size lda, const T* delta,
+                   Size lddelta, Size samples, Size rows, Size n_out) {
   constexpr Size few = 16;
-  const AccumulateRow<T> finish{target, ld, n_out};
+  const AccumulateRow<T> finish{sum, ld, n_out};
   if (samples == 1)
-    outer_product<T>(target, ld, a, delta, rows, n_out);
+    outer_product<T>(sum, ld, a, delta, rows, n_out);
   else if (strips != nullptr && samples >= few && samples <= kPackedRows)
     packed_gradient<T>(finish, strips, a, lda, delta, lddelta, samples, rows);
   else
@@ -142,14 +133,12 @@ void wide_gradient(const Target<T>& target, Size ld, T* strips, const T* a, Size
 }
 
 template <class T>
-void bias_gradient(Accumulate mode, T* b, T* g, const T* delta, Size lddelta, Size samples,
-                   Size n_out, T learning_rate) {
+void bias_gradient(const ChunkSum<T>& sum, const T* delta, Size lddelta, Size samples, Size n_out) {
   constexpr Size width = kWidth<T>;
-  const Target<T> target{mode, b, g, learning_rate};
   for (Size j = 0; j < n_out; j += width) {
     V<T> acc{};
     for (Size s = 0; s < samples; ++s) acc = acc + load<T>(delta + s * lddelta + j);
-    target.at(j).take_partial(acc, n_out - j < width ? n_out - j : width);
+    take_partial<T>(sum, acc, j, n_out - j < width ? n_out - j : width);
   }
 }
 

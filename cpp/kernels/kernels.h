@@ -19,13 +19,33 @@ using Size = std::ptrdiff_t;
 template <class T>
 inline constexpr int kLanes = 64 / static_cast<int>(sizeof(T));
 
-// What a gradient kernel does with acc = Σ_s δ_sj a_sk, the sum over the samples of one chunk.
-enum class Accumulate {
-  store,     // g = acc
-  add,       // g = g + acc
-  step,      // w = fma(-η, acc, w)
-  add_step,  // w = fma(-η, g + acc, w)
+// What becomes of acc, the sum over the samples of one chunk. Sums of earlier chunks wait at g,
+// g + distance, ...: `merged` of them take it in, the last one first, acc = waiting + acc. Then
+// g = acc or, where it steps, w = fma(-η, acc, w).
+template <class T>
+struct ChunkSum {
+  T* w = nullptr;
+  T* g = nullptr;
+  Size distance = 0;
+  int merged = 0;
+  bool steps = false;
+  T learning_rate = 0;
+
+  // The same for the parameters from the i-th on.
+  ChunkSum at(Size i) const { return {w + i, g + i, distance, merged, steps, learning_rate}; }
 };
+
+// Forward products of a layer that is one block wide, kLanes / 2 < n_out <= kLanes, run as so many
+// chains, each over chain_length consecutive k (fewer in the last one), added from left to right.
+inline constexpr Size kMostChains = 4;
+inline constexpr Size kShortestChain = 16;
+constexpr Size chain_count(Size n_in) {
+  const Size chains = n_in / kShortestChain;
+  return chains < 1 ? 1 : chains > kMostChains ? kMostChains : chains;
+}
+constexpr Size chain_length(Size n_in) {
+  return (n_in + chain_count(n_in) - 1) / chain_count(n_in);
+}
 
 // What becomes of g before a rule receives it:
 // (g + l2 w + l1 sign(w)) cut to [-clip_value, clip_value], times scale, + weight_decay w.
@@ -74,32 +94,34 @@ inline constexpr Size kStrip = 6;
 // References: a table that lacks one of them does not compile.
 template <class T>
 struct Kernels {
-  // z = a Wᵀ + b: acc = b_j (0 without b), then acc = fma(w_jk, a_k, acc) for k = 0, 1, ...
-  // A layer with ld < kLanes (a narrow one) runs kLanes / ld such chains, chain s over
-  // k = s, s + S, ..., and adds them in halves. z is a workspace, a anything, b is padded.
+  // z = a Wᵀ + b: acc = b_j (0 without b), then acc = fma(w_jk, a_k, acc) for k = 0, 1, ...,
+  // then acc + (+0). A layer with ld < kLanes (a narrow one) runs kLanes / ld such chains, chain s
+  // over k = s, s + S, ..., and adds them in halves; one with ld = kLanes chain_count(n_in) of
+  // them. z is a workspace, a anything, b is padded.
   void (&affine)(T* z /*(rows, n_out)*/, Size ldz, const T* a /*(rows, n_in)*/, Size lda,
                  const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size rows,
                  Size n_in, Size n_out);
 
-  // d = Wᵀ δ: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ...
+  // d = Wᵀ δ: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ..., then acc + (+0)
   void (&affine_transposed)(T* d /*(rows, n_in)*/, Size ldd, const T* delta /*(rows, n_out)*/,
                             Size lddelta, const T* w /*(n_in, ld)*/, Size ld, Size rows, Size n_in,
                             Size n_out);
 
-  // ∇W for the rows k of [begin, end): acc = 0, then acc = fma(a_sk, δ_sj, acc) for s = 0, 1, ...
-  // begin is a multiple of kLanes / ld in a narrow layer. Padding is never written. `strips`,
-  // where it is not null, is room for a copy of a's columns: whole strips of them.
-  void (&weight_gradient)(Accumulate mode, T* w /*(n_in, ld)*/, T* g /*(n_in, ld)*/, Size ld,
-                          T* strips, const T* a /*(samples, n_in)*/, Size lda,
+  // ∇W for the rows k of [begin, end): acc = 0, then acc = fma(a_sk, δ_sj, acc) for s = 0, 1, ...,
+  // then, of several samples, acc + (+0). begin is a multiple of kLanes / ld in a narrow layer.
+  // Padding is never written. `strips`, where it is not null, is room for a copy of a's columns:
+  // whole strips of them.
+  void (&weight_gradient)(const ChunkSum<T>& sum /*(n_in, ld)*/, Size ld, T* strips,
+                          const T* a /*(samples, n_in)*/, Size lda,
                           const T* delta /*(samples, n_out)*/, Size lddelta, Size samples,
-                          Size begin, Size end, Size n_in, Size n_out, T learning_rate);
+                          Size begin, Size end, Size n_in, Size n_out);
 
   // ∇b: acc = 0, then acc = acc + δ_sj for s = 0, 1, ...
-  void (&bias_gradient)(Accumulate mode, T* b, T* g, const T* delta /*(samples, n_out)*/,
-                        Size lddelta, Size samples, Size n_out, T learning_rate);
+  void (&bias_gradient)(const ChunkSum<T>& sum, const T* delta /*(samples, n_out)*/, Size lddelta,
+                        Size samples, Size n_out);
 
   // One sample's update, from its a' and δ', then z = W a + b of the next one, in one pass over W:
-  // the bits of weight_gradient and bias_gradient with `step` and one sample, then of affine.
+  // the bits of weight_gradient and bias_gradient that step with one sample, then of affine.
   void (&step_affine)(T* z /*(n_out)*/, const T* a /*(n_in)*/, T* w /*(n_in, ld)*/, Size ld,
                       T* b /*(n_out) or null*/, const T* a_before /*(n_in)*/,
                       const T* delta /*(n_out)*/, Size n_in, Size n_out, T learning_rate);

@@ -49,7 +49,14 @@ CHAINRULE_INLINE V<T> every_row(const T* row, int i) {
   }
 }
 
-// z of R rows, in the first P lanes of each block.
+// The sum of the chains of a narrow layer, in the first P lanes.
+template <class T, int P>
+CHAINRULE_INLINE void join_chains(Block<T>& acc) {
+  fold<T, P>(acc, [](V<T> x, V<T> y) { return x + y; });
+  for (int i = 0; i * kWidth<T> < P; ++i) acc.part[i] = acc.part[i] + V<T>{};
+}
+
+// z of R rows, in the first P lanes of each block; they end in + (+0).
 template <class T, int P, int R>
 CHAINRULE_INLINE void narrow_sums(Block<T> (&acc)[R], const T* a, Size lda, const T* w, const T* b,
                                   Size n_in) {
@@ -63,7 +70,7 @@ CHAINRULE_INLINE void narrow_sums(Block<T> (&acc)[R], const T* a, Size lda, cons
         acc[r].part[i] = fma(wi, each_lane<T, P>(a + r * lda + k, i, n_in - k), acc[r].part[i]);
     }
   }
-  for (int r = 0; r < R; ++r) fold<T, P>(acc[r], [](V<T> x, V<T> y) { return x + y; });
+  for (int r = 0; r < R; ++r) join_chains<T, P>(acc[r]);
 }
 
 template <class T, int P, int R>
@@ -105,9 +112,8 @@ CHAINRULE_INLINE V<T> narrow_select(V<T> yes, V<T> no, int i, Size rows, Size n_
 
 // The rows [begin, end) of ∇W, kBlocks blocks side by side. Padding keeps its zeros.
 template <class T, int P>
-void narrow_gradient(Accumulate mode, T* w, T* g, const T* a, Size lda, const T* delta,
-                     Size lddelta, Size samples, Size begin, Size end, Size n_in, Size n_out,
-                     T learning_rate) {
+void narrow_gradient(const ChunkSum<T>& chunk, const T* a, Size lda, const T* delta, Size lddelta,
+                     Size samples, Size begin, Size end, Size n_in, Size n_out) {
   constexpr Size chains = kLanes<T> / P;
   constexpr int kBlocks = 4;
   for (Size k0 = begin; k0 < end; k0 += kBlocks * chains) {
@@ -128,14 +134,14 @@ void narrow_gradient(Accumulate mode, T* w, T* g, const T* a, Size lda, const T*
       const Size k = k0 + block * chains;
       for (int i = 0; i < kParts<T>; ++i) {
         const Size at = k * P + i * kWidth<T>;
-        const V<T> sum = acc[block].part[i];
-        const bool to_g = mode == Accumulate::store || mode == Accumulate::add;
-        T* target = (to_g ? g : w) + at;
+        T* const target = (chunk.steps ? chunk.w : chunk.g) + at;
         const V<T> old = load<T>(target);
-        V<T> total =
-            mode == Accumulate::add || mode == Accumulate::add_step ? load<T>(g + at) + sum : sum;
-        if (!to_g) total = fma(splat<T>(-learning_rate), total, old);
-        store<T>(target, narrow_select<T, P>(total, old, i, n_in - k, n_out));
+        V<T> sum = acc[block].part[i];
+        if (samples > 1) sum = sum + V<T>{};
+        for (int m = chunk.merged; m > 0; --m)
+          sum = load<T>(chunk.g + (m - 1) * chunk.distance + at) + sum;
+        if (chunk.steps) sum = fma(splat<T>(-chunk.learning_rate), sum, old);
+        store<T>(target, narrow_select<T, P>(sum, old, i, n_in - k, n_out));
       }
     }
   }

@@ -2,6 +2,8 @@
 //
 //   c_rv = init_v + Σ_i a(r, i) b_iv,   one chain of fma over i = 0, 1, ... for each element
 //
+// Sums end in + (+0), which is all that a term of ±0 could change: it may be skipped.
+//
 //   forward    z = a Wᵀ + b    r: sample   i: k        a(r, i) = a[r ld + i]   b: rows of W
 //   backward   d = δ W         r: sample   i: j        a(r, i) = δ[r ld + i]   b: rows of Wᵀ
 //   gradient   ∇W = δᵀ a       r: k        i: sample   a(r, i) = a[r + i ld]   b: rows of δ
@@ -278,7 +280,7 @@ struct StoreRow {
   CHAINRULE_INLINE void expect(Size, Size) const {}
   template <int N>
   CHAINRULE_INLINE void operator()(const V<T> (&acc)[N], Size row, Size column) const {
-    for (int v = 0; v < N; ++v) store<T>(c + row * ldc + column + v * kWidth<T>, acc[v]);
+    for (int v = 0; v < N; ++v) store<T>(c + row * ldc + column + v * kWidth<T>, acc[v] + V<T>{});
   }
 };
 

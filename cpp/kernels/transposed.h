@@ -137,7 +137,8 @@ void transposed_rows(T* d, Size ldd, const T* delta, Size lddelta, const T* w, S
     }
     for (int r = 0; r < R; ++r) {
       for (int part = 0; part < kParts<T>; ++part) {
-        store<T>(d + r * ldd + k0 + part * kWidth<T>, lanes_in_order<T, Q>(acc[r].part[part]));
+        store<T>(d + r * ldd + k0 + part * kWidth<T>,
+                 lanes_in_order<T, Q>(acc[r].part[part]) + V<T>{});
       }
     }
   }

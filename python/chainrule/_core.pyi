@@ -77,13 +77,9 @@ def gradients(
     label_smoothing: float = 0.0,
     warn: bool = True,
 ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
-def quiet_cost(
-    network: Network,
-    x: ArrayLike,
-    y: ArrayLike,
-    sample_weight: ArrayLike | None = None,
-    first_row: int = 0,
-) -> tuple[float, tuple[int, int | None, str, int, str] | None]: ...
+def sample_costs(
+    network: Network, x: ArrayLike, y: ArrayLike, first_row: int = 0
+) -> tuple[NDArray[Any], tuple[int, int | None, str, int, str] | None]: ...
 def record(network: Network, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
 def trace(
     network: Network, x: ArrayLike, y: ArrayLike

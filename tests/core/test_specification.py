@@ -270,10 +270,26 @@ def test_dropout_of_any_seed_epoch_and_sample(rng, seed, first, dtype):
         assert_specified(net.get_parameters(), twin.parameters())
 
 
-@pytest.mark.parametrize("rows", [256, 257, 600])
+@pytest.mark.parametrize("rows", [256, 257, 600, 4 * 256, 6 * 256 + 1])
 def test_chunks_of_256_samples(rng, rows, dtype):
+    """Up to seven, whose sums are added as a tree: ((0 1) (2 3)) ((4 5) 6)."""
     net, x, y = problem(rng, [1, 2, 1], ["relu", "identity"], "mse", rows, dtype)
     assert_same_derivatives(net, x, y, rng.random(rows))
+
+
+@pytest.mark.parametrize("n_in", [15, 16, 31, 32, 33, 47, 48, 63, 64, 65, 100])
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_chains_over_parts_of_the_inputs(rng, n_in, rows, dtype):
+    """Layers one block wide: up to four chains; then descent one by one."""
+    lanes = FORMATS[dtype].lanes
+    for width in (lanes // 2 + 1, lanes):
+        net, x, y = problem(rng, [n_in, width, 1], ["tanh", "identity"], "mse", rows, dtype)
+        assert_specified(net.predict(x), spec.predict(specified(net), x.tolist()))
+        twin = specified(net)
+        history = net.fit(x, y, batch_size=1, shuffle=False, learning_rate=0.1)
+        cost = spec.train_epoch(twin, spec.SGD(0.1), x.tolist(), y.tolist(), 1, range(rows))
+        assert history.cost == [cost]
+        assert_specified(net.get_parameters(), twin.parameters())
 
 
 def test_a_trace_and_an_explanation(rng, dtype):
@@ -302,18 +318,26 @@ def tiny_product(n_in, n_out, dtype):
     return net, np.full((1, n_in), -0.25, dtype)
 
 
-def test_a_chain_that_ends_early_takes_a_product_of_zeros(dtype):
-    """-0 + 0 is +0: the only trace that the fma's beyond the last input leave."""
-    chains = spec.chains(FORMATS[dtype], 1)
-    for n_in, negative in ((2 * chains, True), (2 * chains - 1, False), (chains - 1, False)):
-        net, x = tiny_product(n_in, 1, dtype)
-        assert np.signbit(net.predict(x)).item() is negative
-        assert_specified(net.predict(x), spec.predict(specified(net), x.tolist()))
+@pytest.mark.parametrize("width", WIDTHS)
+def test_sums_that_underflow_end_as_plus_zero(width, dtype):
+    """The last operation of z and Wᵀδ is + (+0), so that no sign tells which zeros took part."""
+    for n_in in (1, 5, 40):
+        net, x = tiny_product(n_in, width, dtype)
+        assert not np.signbit(net.predict(x)).any()
+        a, pullback = net.vjp(x)
+        _, dC_dx = pullback(np.full(a.shape, -0.25, dtype))
+        assert not np.signbit(dC_dx).any()
+        assert_specified(a, spec.predict(specified(net), x.tolist()))
 
 
-def test_wide_layers_have_no_such_product(dtype):
-    net, x = tiny_product(5, 20, dtype)
-    assert np.signbit(net.predict(x)).all()
+@pytest.mark.parametrize("width", WIDTHS)
+def test_of_chunks_those_of_one_sample_keep_a_minus_zero(width, dtype):
+    """a δ underflows to -0. Sums of several samples end in + (+0)."""
+    net = cr.Network([3, width], "identity", dtype=dtype, init="zeros")
+    for n, negative in ((1, True), (2, False), (257, False)):
+        _, pullback = net.vjp(np.full((n, 3), np.finfo(dtype).smallest_subnormal, dtype))
+        gradients, _ = pullback(np.full((n, width), -0.25, dtype))
+        assert (np.signbit(gradients.weights[0]) == negative).all()
 
 
 @pytest.mark.filterwarnings(r"ignore:row \d, column \d of y is -1:UserWarning")

@@ -16,7 +16,6 @@
 
 namespace {
 
-using chainrule::Accumulate;
 using chainrule::Size;
 
 bool g_at_end = true;
@@ -79,7 +78,8 @@ void products(Size rows, Size n_in, Size n_out) {
   const Size ldz = static_cast<Size>(layer.stride);
   const Size ldd = static_cast<Size>(layout.input_stride);
   const Size weights = static_cast<Size>(layer.bias);
-  Guarded<T> w(weights), g(weights), b(padded<T>(n_out)), gb(padded<T>(n_out));
+  const Size biases = padded<T>(n_out);
+  Guarded<T> w(weights), g(2 * weights), b(biases), gb(2 * biases);
   Guarded<T> a(rows * n_in), z(rows * ldz), d(rows * ldd);
   Guarded<T> strips(rows * (n_in + chainrule::kStrip - 1));
 
@@ -97,12 +97,16 @@ void products(Size rows, Size n_in, Size n_out) {
   }
   name_case("affine_transposed", rows, n_in, n_out);
   k.affine_transposed(d, ldd, z, ldz, w, ld, rows, n_in, n_out);
-  for (const Accumulate mode :
-       {Accumulate::store, Accumulate::add, Accumulate::step, Accumulate::add_step}) {
-    name_case("weight_gradient", rows, n_in, n_out);
-    k.weight_gradient(mode, w, g, ld, strips, a, n_in, z, ldz, rows, 0, n_in, n_in, n_out, T(0.5));
-    name_case("bias_gradient", rows, n_in, n_out);
-    k.bias_gradient(mode, b, gb, z, ldz, rows, n_out, T(0.5));
+  for (const bool steps : {false, true}) {
+    for (const int merged : {0, 1, 2}) {
+      const Size unused = 2 - (merged > 0 ? merged : 1);  // the last sum ends at the guard page
+      name_case("weight_gradient", rows, n_in, n_out);
+      k.weight_gradient({w, g + unused * weights, weights, merged, steps, T(0.5)}, ld, strips, a,
+                        n_in, z, ldz, rows, 0, n_in, n_in, n_out);
+      name_case("bias_gradient", rows, n_in, n_out);
+      k.bias_gradient({b, gb + unused * biases, biases, merged, steps, T(0.5)}, z, ldz, rows,
+                      n_out);
+    }
   }
   name_case("step_affine", 1, n_in, n_out);
   Guarded<T> single(n_in), before(n_in), delta(ldz);

@@ -13,7 +13,7 @@ from chainrule import _core
 from chainrule.inputs.arrays import as_batch, row_slices
 from chainrule.inputs.targets import joined
 from chainrule.metrics.functions import roc_auc
-from chainrule.metrics.tallies import Classes, Errors, Tally, TopK, ordered_sum
+from chainrule.metrics.tallies import ChunkedSum, Classes, Errors, Tally, TopK
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,32 +43,34 @@ def evaluate(
     functions = {name: metric for name, metric in chosen.items() if name not in tallies}
     x, y, weight = as_batch(x, y, sample_weight)
     outputs = np.empty((len(x), network.sizes[-1]), network.dtype) if functions else None
-    cost = total = 0.0
+    costs, weights = ChunkedSum(), ChunkedSum()
     found = None
     for part in row_slices(len(x), max(network.sizes)):
-        w = None if weight is None else weight[part]
-        amount = part.stop - part.start if w is None else float(ordered_sum(w))
-        if amount == 0 and outputs is None:
-            continue
+        w = np.ones(part.stop - part.start) if weight is None else weight[part]
+        weights.add(w)
+        if w.any():
+            of_part, in_part = _core.sample_costs(network, x[part], y[part], part.start)
+            found = joined(found, in_part)
+            costs.add(w * of_part)
+        else:
+            costs.add(w)
+            if outputs is None:
+                continue
         a = network.predict(x[part])
         if outputs is not None:
             outputs[part] = a
-        if amount > 0:
-            total += amount
-            # A running mean: with one slice it is Network.cost to the last bit.
-            of_part, in_part = _core.quiet_cost(network, x[part], y[part], w, part.start)
-            cost += (of_part - cost) * (amount / total)
-            found = joined(found, in_part)
+        if w.any():
             a = a.astype(np.float64, copy=False)
             for tally in dict.fromkeys(tallies.values()):
-                tally.add(a, y[part], np.ones(len(a)) if w is None else w)
+                tally.add(a, y[part], w)
+    total = weights.total()
     if not total:
         raise ValueError("evaluate needs at least one sample")
     results = {name: tally.results()[name] for name, tally in tallies.items()}
     for name, function in functions.items():
         assert outputs is not None and callable(function)
         results[name] = _number(name, function(y, outputs))
-    return {"cost": cost, **{name: results[name] for name in chosen}}, found
+    return {"cost": costs.total() / total, **{name: results[name] for name in chosen}}, found
 
 
 def resolve(network: _core.Network, metrics: Iterable[Metric]) -> dict[str, Metric]:

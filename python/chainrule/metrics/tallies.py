@@ -16,6 +16,42 @@ def ordered_sum(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(values.cumsum(axis=0)[-1])
 
 
+class ChunkedSum:
+    """Σ over samples that come slice by slice, as the core sums the costs of a batch.
+
+    Chunks of 256 samples are summed one after the other, in float64; the sums of the chunks in the
+    binary tree that halves their range, larger half first (docs/arithmetic.md).
+    """
+
+    CHUNK = 256
+
+    def __init__(self) -> None:
+        self._sums: list[float] = []
+        self._rest = np.zeros(0)
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Add one number a sample."""
+        values = np.concatenate([self._rest, values])
+        whole = len(values) // self.CHUNK * self.CHUNK
+        self._sums += self._sums_of(values[:whole].reshape(-1, self.CHUNK))
+        self._rest = values[whole:]
+
+    def total(self) -> float:
+        """Return the sum of all samples so far."""
+        return self._tree([*self._sums, *self._sums_of(self._rest[None])])
+
+    def _sums_of(self, chunks: NDArray[Any]) -> list[float]:
+        # From +0, which only the sign of zeros shows.
+        sums: list[float] = (chunks.cumsum(axis=1)[:, -1:] + 0.0).ravel().tolist()
+        return sums
+
+    def _tree(self, sums: list[float]) -> float:
+        if len(sums) < 2:
+            return sum(sums)
+        middle = -(-len(sums) // 2)
+        return self._tree(sums[:middle]) + self._tree(sums[middle:])
+
+
 class Tally(ABC):
     """Sums over samples, and the metrics that follow from them."""
 
@@ -103,10 +139,7 @@ class Classes(Tally):
             "recall": found[appears],
             "f1": _ratio(2 * both, true + answered)[appears],
         }
-        means = {
-            name: float(values.cumsum()[-1] / len(values)) if len(values) else 0.0
-            for name, values in each.items()
-        }
+        means = {name: _mean(values) if len(values) else 0.0 for name, values in each.items()}
         return {"accuracy": self.hits / self.total, **means}
 
 
@@ -170,13 +203,17 @@ class Errors(Tally):
         constant = self.spread == 0
         exact = np.where(self.squared == 0, 1.0, 0.0)
         r2 = np.where(constant, exact, 1 - self.squared / np.where(constant, 1, self.spread))
-        mse = float(np.mean(self.squared / self.total))
+        mse = _mean(self.squared / self.total)
         return {
-            "mae": float(np.mean(self.absolute / self.total)),
+            "mae": _mean(self.absolute / self.total),
             "mse": mse,
             "rmse": float(np.sqrt(mse)),
-            "r2": float(np.mean(r2)),
+            "r2": _mean(r2),
         }
+
+
+def _mean(values: NDArray[Any]) -> float:
+    return float(ordered_sum(values) / len(values))
 
 
 def _ratio(over: NDArray[Any], under: NDArray[Any]) -> NDArray[Any]:
