@@ -39,7 +39,7 @@ struct Batch {
 
   Batch(Handle& handle, const py::object& x_object, const py::object& y_object,
         const py::object& weight_object, bool convert = true, std::size_t first_row = 0)
-      : x(view_rows(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x", convert)),
+      : x(view_samples(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x", convert)),
         x_pin(x.array),
         y(view_targets(y_object.ptr(), handle.layout(), x.matrix.rows, x.is_vector,
                        handle.typenum(), convert, first_row)),
@@ -49,7 +49,7 @@ struct Batch {
     if (x.matrix.rows == 0)
       throw py::value_error("x has no rows: a cost is a mean over at least one sample");
     samples = {x.matrix, y.targets, weights.data, nullptr};
-    work = training_work(handle.layout(), x.matrix.rows);
+    work = 3 * work_of(handle.layout(), x.matrix);
   }
 
   // Mixes the targets with what says nothing; see check_label_smoothing.

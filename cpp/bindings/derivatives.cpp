@@ -96,7 +96,7 @@ namespace {
 
 std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_object) {
   PyNetwork& handle = self.cast<PyNetwork&>();
-  const Input x = view_rows(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x");
+  const Input x = view_samples(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x");
   const Pin pin(x.array);
   auto tape = std::make_unique<Tape>();
   tape->network = self;
@@ -108,7 +108,7 @@ std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_obje
     const Layout& layout = typed.network.layout;
     auto workspace =
         std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
-    read_network(handle, layout.work(x.matrix.rows), [&] {
+    read_network(handle, work_of(layout, x.matrix), [&] {
       tape->version = handle.gate.version();
       record(typed.network, *workspace, x.matrix);
     });
@@ -203,6 +203,8 @@ py::tuple trace_typed(Handle& handle, const Network<T>& network, const Batch& ba
 
 py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) {
   const Batch batch(handle, x, y, py::none());
+  if (batch.x.matrix.is_sparse())
+    throw py::type_error("x is a sparse matrix, which is not taken here: pass x.toarray()");
   py::tuple quantities =
       handle.visit([&](auto& typed) { return trace_typed(handle, typed.network, batch); });
   warn_of_targets(handle, batch);  // not before there is memory for so many rows
@@ -221,7 +223,7 @@ void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
 
 Parameters
 ----------
-x : array_like, shape (n, n_0) or (n_0,)
+x : array_like or sparse matrix, shape (n, n_0) or (n_0,)
 y : array_like
     Values of shape (n, n_L), or (n,) where n_L is 1; integer labels of shape (n,) with
     cross_entropy. For a one-dimensional x, what a row of y would be. Nothing is broadcast.

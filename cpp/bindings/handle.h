@@ -83,5 +83,6 @@ void bind_predictor(py::module_& module);
 void bind_functions(py::module_& module);
 void bind_combiner(py::module_& module);
 void bind_events(py::module_& module);
+void bind_sparse(py::module_& module);
 
 }  // namespace chainrule::python

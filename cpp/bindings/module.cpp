@@ -23,4 +23,5 @@ PYBIND11_MODULE(_core, module) {
   bindings::bind_functions(module);
   bindings::bind_combiner(module);
   bindings::bind_events(module);
+  bindings::bind_sparse(module);
 }

@@ -117,17 +117,6 @@ Matrix as_matrix(PyArrayObject* array, ElementType type, bool vector_is_column) 
   return matrix;
 }
 
-// The matrix of an array in an element type that the core reads, converting where needed.
-Matrix readable_matrix(py::object& array, int typenum, bool convert, const char* name,
-                       bool vector_is_column) {
-  auto type = element_type(as_array(array));
-  if (!type) {
-    array = converted(array, typenum, convert, name);
-    type = element_type(as_array(array));
-  }
-  return as_matrix(as_array(array), *type, vector_is_column);
-}
-
 // What makes labels of an array that may be meant as such; nothing where it cannot be.
 std::string label_mend(PyArrayObject* y, const Layout& layout, std::size_t rows, bool vector) {
   if (layout.loss != Loss::cross_entropy) return "";
@@ -177,6 +166,16 @@ bool overlaps(PyArrayObject* out, PyObject* object) {
 
 }  // namespace
 
+Matrix readable_matrix(py::object& array, int typenum, bool convert, const char* name,
+                       bool vector_is_column) {
+  auto type = element_type(as_array(array));
+  if (!type) {
+    array = converted(array, typenum, convert, name);
+    type = element_type(as_array(array));
+  }
+  return as_matrix(as_array(array), *type, vector_is_column);
+}
+
 bool touches(PyObject* array, const void* begin, std::size_t bytes) {
   const Extent extent(as_array(array));
   const char* const first = static_cast<const char*>(begin);
@@ -196,6 +195,9 @@ py::object real_array(PyObject* object, const char* name) {
     array = py::reinterpret_borrow<py::object>(object);
   } else if (lends_by_dlpack_alone(object)) {
     array = from_dlpack(object, name);
+  } else if (is_sparse(object)) {
+    throw py::type_error(std::string(name) + " is a sparse matrix, which is not taken here: pass " +
+                         name + ".toarray()");
   } else {
     array = py::reinterpret_steal<py::object>(
         or_stay([&] { return PyArray_FromAny(object, nullptr, 0, 0, 0, nullptr); }));
@@ -233,9 +235,9 @@ Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* 
 }
 
 template <class T>
-Input view_direct_rows(PyObject* object, std::size_t columns, const char* name) {
-  Input input = view_rows(object, columns, kTypenum<T>, name);
-  if (is_direct<T>(input.matrix)) return input;
+Input view_direct_samples(PyObject* object, std::size_t columns, const char* name) {
+  Input input = view_samples(object, columns, kTypenum<T>, name);
+  if (input.matrix.is_sparse() || is_direct<T>(input.matrix)) return input;
   const std::size_t rows = input.matrix.rows;
   py::object copy = new_array(kTypenum<T>, rows, columns, input.is_vector);
   T* const data = static_cast<T*>(PyArray_DATA(as_array(copy)));
@@ -324,8 +326,9 @@ void check_out(PyObject* object, const Input& x, std::size_t columns, int typenu
     throw py::value_error(!PyArray_ISWRITEABLE(out)
                               ? "out is read-only, expected a writable array"
                               : "out is not C-contiguous and aligned; use numpy.empty to make it");
-  if (overlaps(out, x.given.ptr()) || overlaps(out, x.array.ptr()))
-    throw py::value_error("out overlaps x in memory: give it memory of its own");
+  for (const py::object* part : {&x.given, &x.array, &x.places, &x.starts})
+    if (*part && overlaps(out, part->ptr()))
+      throw py::value_error("out overlaps x in memory: give it memory of its own");
 }
 
 py::object new_array(int typenum, std::size_t rows, std::size_t columns, bool vector) {
@@ -398,8 +401,8 @@ py::capsule own(AlignedBuffer<T> buffer) {
   return capsule;
 }
 
-template Input view_direct_rows<float>(PyObject*, std::size_t, const char*);
-template Input view_direct_rows<double>(PyObject*, std::size_t, const char*);
+template Input view_direct_samples<float>(PyObject*, std::size_t, const char*);
+template Input view_direct_samples<double>(PyObject*, std::size_t, const char*);
 template std::pair<py::tuple, py::tuple> parameter_views<float>(const Layout&, float*, py::handle);
 template std::pair<py::tuple, py::tuple> parameter_views<double>(const Layout&, double*,
                                                                  py::handle);

@@ -4,6 +4,7 @@
 
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <string>
 
 #define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
@@ -38,12 +39,28 @@ std::string shape_text(PyArrayObject* array);
 // What numpy.asarray makes of `object`; a TypeError unless its numbers are real.
 py::object real_array(PyObject* object, const char* name);
 
+// While it lives, NumPy does not move the memory of an array: ndarray.resize refuses one that has
+// weak references, whatever its refcheck says. For calls that read arrays without the GIL.
+class Pin {
+ public:
+  Pin() = default;
+  explicit Pin(py::handle array);
+
+ private:
+  py::object reference_;
+};
+
 // A user's array (or whatever numpy.asarray makes one of), with what keeps it alive.
 struct Input {
   py::object given;  // as the user passed it
-  py::object array;
-  Matrix matrix;  // one row where the array has one dimension
+  py::object array;  // the numbers; of a sparse matrix the stored ones
+  Matrix matrix;     // one row where the array has one dimension
   bool is_vector = false;
+
+  // Of a sparse matrix: the columns of the stored numbers, and where rows start.
+  py::object places;
+  py::object starts;
+  std::array<Pin, 2> pins;
 };
 
 // Samples of `columns` elements: shape (n, columns), or (columns,) for one sample. The element type
@@ -52,9 +69,21 @@ struct Input {
 Input view_rows(PyObject* object, std::size_t columns, int typenum, const char* name,
                 bool convert = true);
 
-// As view_rows, but contiguous rows of T: converted where they are not.
+// Whether an object, no array, is a sparse matrix.
+bool is_sparse(PyObject* object);
+
+// As view_rows, or the rows of a sparse matrix: canonical, every index in range when it was looked
+// at.
+Input view_samples(PyObject* object, std::size_t columns, int typenum, const char* name,
+                   bool convert = true);
+
+// The matrix of an array in an element type that the core reads, converted where needed.
+Matrix readable_matrix(py::object& array, int typenum, bool convert, const char* name,
+                       bool vector_is_column);
+
+// As view_samples, but dense ones are contiguous rows of T: converted where they are not.
 template <class T>
-Input view_direct_rows(PyObject* object, std::size_t columns, const char* name);
+Input view_direct_samples(PyObject* object, std::size_t columns, const char* name);
 
 struct TargetInput {
   py::object array;
@@ -87,17 +116,6 @@ py::object vector_view(void* data, int typenum, std::size_t n, py::handle base);
 // One view a layer over a buffer with the layout of the parameters: (weights, biases).
 template <class T>
 std::pair<py::tuple, py::tuple> parameter_views(const Layout& layout, T* data, py::handle base);
-
-// While it lives, NumPy does not move the memory of an array: ndarray.resize refuses one that has
-// weak references, whatever its refcheck says. For calls that read arrays without the GIL.
-class Pin {
- public:
-  Pin() = default;
-  explicit Pin(py::handle array);
-
- private:
-  py::object reference_;
-};
 
 // A capsule that owns a buffer.
 template <class T>

@@ -94,7 +94,7 @@ template <class T>
                                         const Arguments& arguments) {
   const Layout& layout = network.layout;
   const std::size_t n_outputs = layout.n_outputs();
-  const Input x = view_direct_rows<T>(arguments.x, layout.n_inputs(), "x");
+  const Input x = view_direct_samples<T>(arguments.x, layout.n_inputs(), "x");
   py::object out;
   if (arguments.out != nullptr) {
     check_out(arguments.out, x, n_outputs, kTypenum<T>);
@@ -107,15 +107,19 @@ template <class T>
     out = new_array(kTypenum<T>, x.matrix.rows, n_outputs, x.is_vector);
   }
   T* const result = static_cast<T*>(PyArray_DATA(as_array(out)));
-  const double work = layout.work(x.matrix.rows);
+  const double work = work_of(layout, x.matrix);
   Pin x_pin, out_pin;
   if (reads_without_gil(handle, work)) {
     x_pin = Pin(x.array);
     out_pin = Pin(out);
   }
   read_network(handle, work, [&] {
-    predict(network, direct_rows<T>(x.matrix), result, static_cast<std::ptrdiff_t>(n_outputs),
-            x.matrix.rows, arguments.threads);
+    if (x.matrix.is_sparse())
+      predict_sparse(network, x.matrix, result, static_cast<std::ptrdiff_t>(n_outputs),
+                     arguments.threads);
+    else
+      predict(network, direct_rows<T>(x.matrix), result, static_cast<std::ptrdiff_t>(n_outputs),
+              x.matrix.rows, arguments.threads);
   });
   return out.release().ptr();
 }
@@ -176,9 +180,11 @@ a^L for the samples x: a^l = g^l(W^l a^{l-1} + b^l), a^0 = x.
 
 Parameters
 ----------
-x : array_like, shape (n, n_0) or (n_0,)
+x : array_like or sparse matrix, shape (n, n_0) or (n_0,)
     Samples; a one-dimensional x is one sample. A native array of the network's dtype whose rows are
-    contiguous is read where it lies; other real arrays, lists and frames are converted.
+    contiguous is read where it lies; other real arrays, lists and frames are converted. A sparse
+    matrix of SciPy gives the bits of its dense copy, in a time that follows its stored elements;
+    CSR with sorted columns is read where it lies, other formats are converted.
 out : ndarray, shape (n, n_L) or (n_L,), optional
     Where the result goes: C-contiguous, of the network's dtype, sharing no memory with x.
 threads : int, optional

@@ -31,10 +31,14 @@ Chunk<T> Backpropagation<T>::chunk(const Samples& samples, std::size_t begin, st
     return Rows<T>{all.data + to_size(begin) * all.stride, all.stride};
   };
   const Layout& layout = network_.layout;
-  return {at, count, place(samples.x, false, ws_.x, layout.input_stride),
-          place(samples.y.matrix, samples.y.labels || samples.y.label_smoothing != 0, ws_.y,
-                layout.layers.back().stride),
-          begin};
+  const Rows<T> y = place(samples.y.matrix, samples.y.labels || samples.y.label_smoothing != 0,
+                          ws_.y, layout.layers.back().stride);
+  if (samples.x.is_sparse()) {
+    ws_.stored.plan(samples.x, count, [&](std::size_t i) { return samples.row(begin + i); });
+    return {at, count, {}, y, begin, true};
+  }
+  if (samples.order != nullptr || !is_direct<T>(samples.x)) ws_.make_x(layout);
+  return {at, count, place(samples.x, false, ws_.x, layout.input_stride), y, begin};
 }
 
 template <class T>
@@ -43,14 +47,16 @@ void Backpropagation<T>::load(const Samples& samples, std::size_t first_sample,
   const Layout& layout = network_.layout;
   const std::size_t x_stride = layout.input_stride;
   const std::size_t y_stride = layout.layers.back().stride;
-  T* const x = ws_.x + chunk.first * x_stride;
+  T* const x = ws_.x != nullptr ? ws_.x + chunk.first * x_stride : nullptr;
+  const bool gathers = !chunk.sparse && chunk.x.data == x;
   T* const y = ws_.y + chunk.first * y_stride;
   const double smoothing = samples.y.label_smoothing;
+  if (chunk.sparse) ws_.stored.read(samples.x, begin, end);
   for (std::size_t r = begin; r < end; ++r) {
     const std::size_t sample = samples.row(first_sample + r);
-    if (chunk.x.data == x && r + kRowsAhead < end)
+    if (gathers && r + kRowsAhead < end)
       prefetch_row(samples.x, samples.row(first_sample + r + kRowsAhead));
-    if (chunk.x.data == x) read_row<T>(samples.x, sample, x + r * x_stride);
+    if (gathers) read_row<T>(samples.x, sample, x + r * x_stride);
     if (chunk.y.data != y) continue;
     T* const target = y + r * y_stride;
     if (samples.y.labels) {
@@ -96,7 +102,12 @@ struct Backpropagation<T>::Forward : ForwardPass<T> {
 template <class T>
 void Backpropagation<T>::forward(const Chunk<T>& chunk, std::size_t begin, std::size_t end,
                                  int threads) {
-  forward_layers<T>({chunk.x.data + to_size(begin) * chunk.x.stride, chunk.x.stride}, threads,
+  Inputs<T> x;
+  if (chunk.sparse)
+    x.stored = ws_.stored.rows(begin);
+  else
+    x.dense = {chunk.x.data + to_size(begin) * chunk.x.stride, chunk.x.stride};
+  forward_layers<T>(x, threads,
                     Forward{{kernels_, network_, to_size(end - begin)}, *this, chunk, begin});
 }
 
@@ -159,10 +170,13 @@ void Backpropagation<T>::backward(const Chunk<T>& chunk, std::size_t begin, std:
 }
 
 template <class T>
-void Backpropagation<T>::gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum, int threads) {
+void Backpropagation<T>::gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum, int threads,
+                                   bool every_row) {
   const Kernels<T>& k = kernels_;
   const Layout& layout = network_.layout;
   const Size samples = to_size(chunk.count);
+  if (chunk.sparse)
+    ws_.stored.sort_by_column(layout.n_inputs(), every_row, chunk.first, chunk.count);
   // A part has a range of rows of every layer.
   const auto ranges = static_cast<std::size_t>(std::max(threads, 1));
   parallel_for(threads, ranges, [&](std::size_t i) {
@@ -176,8 +190,14 @@ void Backpropagation<T>::gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum
       // Whole blocks of a narrow layer, and whole strips; the grain does not reach the bits.
       constexpr std::size_t grain = 3 * kLanes<T>;
       static_assert(grain % kStrip == 0);
-      const auto [begin, end] = share(layer.n_in, grain, i, ranges);
-      if (begin < end)
+      const bool sparse = l == 0 && chunk.sparse;
+      const auto [begin, end] = sparse ? share(ws_.stored.column_count(), 1, i, ranges)
+                                       : share(layer.n_in, grain, i, ranges);
+      if (sparse)
+        k.sparse_gradient(sum.at(to_size(layer.weights)), to_size(layer.ld), ws_.stored.by_column(),
+                          to_size(begin), to_size(end), delta, stride, samples,
+                          to_size(layer.n_out));
+      else if (begin < end)
         k.weight_gradient(sum.at(to_size(layer.weights)), to_size(layer.ld),
                           views.strips != nullptr ? views.strips + begin * chunk.count : nullptr, a,
                           lda, delta, stride, samples, to_size(begin), to_size(end),

@@ -23,9 +23,10 @@ template <class T>
 struct Chunk {
   std::size_t first = 0;
   std::size_t count = 0;
-  Rows<T> x;
-  Rows<T> y;
+  Rows<T> x{};
+  Rows<T> y{};
   std::size_t first_sample = 0;  // in the order of the samples
+  bool sparse = false;           // x is the workspace's stored samples
 };
 
 template <class T>
@@ -62,8 +63,10 @@ class Backpropagation {
   // δ^{L-1} ... δ^1, and ∂C/∂x where the workspace has room for it. Threads share the rows of W.
   void backward(const Chunk<T>& chunk, std::size_t begin, std::size_t end, int threads = 1);
 
-  // ∇W, whose rows the threads share, and ∇b into `sum`, in the layout of the parameters.
-  void gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum, int threads);
+  // ∇W, whose rows the threads share, and ∇b into `sum`, in the layout of the parameters. Where x
+  // is sparse, the rows of ∇W¹ that the chunk does not touch are left alone unless `every_row` is
+  // set.
+  void gradients(const Chunk<T>& chunk, const ChunkSum<T>& sum, int threads, bool every_row = true);
 
   // The first layer (from 1) whose activations of this chunk are not all finite; L if all are.
   int first_nonfinite_layer(const Chunk<T>& chunk) const;

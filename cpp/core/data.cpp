@@ -1,5 +1,6 @@
 #include "core/data.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -38,6 +39,18 @@ bool is_finite(T value) {
   return value - value == T(0);
 }
 
+// f(column, value) for every stored element of a row, in order.
+template <class F>
+void for_each_stored(const Matrix& matrix, const StoredRange& range, F f) {
+  const Indices places = matrix.places;
+  const std::byte* const data = matrix.data;
+  with_element_type(matrix.type, [&](auto source) {
+    using Source = decltype(source);
+    for (std::size_t i = range.begin; i < range.begin + range.count; ++i)
+      f(static_cast<std::size_t>(places[i]), element<Source>(data + i * sizeof(Source)));
+  });
+}
+
 // Whether n contiguous numbers are finite: no exponent has all its bits set.
 template <class T>
 bool all_finite(const T* x, std::size_t n) {
@@ -50,6 +63,26 @@ bool all_finite(const T* x, std::size_t n) {
 }
 
 }  // namespace
+
+StoredRange stored_range(const Matrix& matrix, std::size_t row) {
+  // Of a negative number the cast makes one that is too large.
+  const auto bound = [&](std::size_t i) {
+    return std::min(static_cast<std::size_t>(matrix.starts[i]), matrix.stored);
+  };
+  const std::size_t begin = bound(row);
+  const std::size_t end = bound(row + 1);
+  return {begin, end > begin ? end - begin : 0};
+}
+
+template <class T>
+void read_stored(const Matrix& matrix, const StoredRange& range, std::ptrdiff_t* columns,
+                 T* values) {
+  for_each_stored(matrix, range, [&](std::size_t column, auto value) {
+    const bool within = column < matrix.columns;
+    *columns++ = within ? static_cast<std::ptrdiff_t>(column) : 0;
+    *values++ = within ? static_cast<T>(value) : T(0);
+  });
+}
 
 template <class T>
 void read_row(const Matrix& matrix, std::size_t row, T* out) {
@@ -95,6 +128,15 @@ std::int64_t read_label(const Matrix& matrix, std::size_t row) {
 
 template <class T>
 std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::size_t end) {
+  if (matrix.is_sparse()) {
+    for (std::size_t i = begin; i < end; ++i) {
+      bool finite = true;
+      for_each_stored(matrix, stored_range(matrix, i),
+                      [&](std::size_t, auto value) { finite &= is_finite(static_cast<T>(value)); });
+      if (!finite) return i;
+    }
+    return end;
+  }
   if (is_direct<T>(matrix)) {
     const Rows<T> rows = direct_rows<T>(matrix);
     for (std::size_t i = begin; i < end; ++i)
@@ -119,6 +161,8 @@ std::size_t first_nonfinite_row(const Matrix& matrix, std::size_t begin, std::si
 
 template void read_row<float>(const Matrix&, std::size_t, float*);
 template void read_row<double>(const Matrix&, std::size_t, double*);
+template void read_stored<float>(const Matrix&, const StoredRange&, std::ptrdiff_t*, float*);
+template void read_stored<double>(const Matrix&, const StoredRange&, std::ptrdiff_t*, double*);
 template std::size_t first_nonfinite_row<float>(const Matrix&, std::size_t, std::size_t);
 template std::size_t first_nonfinite_row<double>(const Matrix&, std::size_t, std::size_t);
 

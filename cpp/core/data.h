@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 namespace chainrule {
 
@@ -25,7 +26,22 @@ enum class ElementType {
 #undef X
 };
 
-// A matrix that is read and never owned. Strides count bytes and may be negative or zero.
+// Integers of 32 or 64 bits.
+struct Indices {
+  const std::byte* data = nullptr;
+  bool wide = false;
+
+  std::int64_t operator[](std::size_t i) const {
+    const auto read = [&](auto value) -> std::int64_t {
+      std::memcpy(&value, data + i * sizeof value, sizeof value);
+      return value;
+    };
+    return wide ? read(std::int64_t{}) : read(std::int32_t{});
+  }
+};
+
+// A matrix that is read and never owned: dense, where strides count bytes and may be negative or
+// zero, or sparse (CSR).
 struct Matrix {
   const std::byte* data = nullptr;
   ElementType type{};
@@ -33,7 +49,29 @@ struct Matrix {
   std::size_t columns = 0;
   std::ptrdiff_t row_stride = 0;
   std::ptrdiff_t column_stride = 0;
+
+  // CSR: `data` holds the `stored` elements, row after row, those of row r in [starts[r],
+  // starts[r + 1]), and `places` the column of each. The arrays are the user's, and another thread
+  // may change them: what is read is bounded whenever it is used.
+  Indices starts{};
+  Indices places{};
+  std::size_t stored = 0;
+
+  bool is_sparse() const { return starts.data != nullptr; }
 };
+
+// Where the stored elements of a row of a sparse matrix are, within its arrays whatever they hold.
+struct StoredRange {
+  std::size_t begin = 0;
+  std::size_t count = 0;
+};
+StoredRange stored_range(const Matrix& matrix, std::size_t row);
+
+// The columns and the values, converted to T, of the stored elements of a range. A column beyond
+// the matrix, which another thread has put there, becomes column 0 with the value 0.
+template <class T>
+void read_stored(const Matrix& matrix, const StoredRange& range, std::ptrdiff_t* columns,
+                 T* values);
 
 // The rows of elements of T that a kernel can read where they lie.
 template <class T>
@@ -47,8 +85,8 @@ template <class T>
 bool is_direct(const Matrix& matrix) {
   constexpr auto type = sizeof(T) == 4 ? ElementType::float32 : ElementType::float64;
   constexpr auto size = static_cast<std::ptrdiff_t>(sizeof(T));
-  return matrix.type == type && (matrix.column_stride == size || matrix.columns <= 1) &&
-         matrix.row_stride % size == 0;
+  return !matrix.is_sparse() && matrix.type == type &&
+         (matrix.column_stride == size || matrix.columns <= 1) && matrix.row_stride % size == 0;
 }
 
 template <class T>

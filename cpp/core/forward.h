@@ -9,6 +9,13 @@
 
 namespace chainrule {
 
+// What the first layer reads: dense rows, or stored elements.
+template <class T>
+struct Inputs {
+  Rows<T> dense;
+  StoredRows<T> stored;
+};
+
 // Where the rows of one layer go.
 template <class T>
 struct LayerOutput {
@@ -29,12 +36,20 @@ struct ForwardPass {
   static constexpr bool kKeepsZ = true;
 
   // z of n_out columns from `first` on; z is where the first of them goes.
-  void product(std::size_t, const Layer& layer, T* z, const T* a, Size lda, std::size_t first,
+  void product(const Layer& layer, T* z, const T* a, Size lda, std::size_t first,
                Size n_out) const {
     const T* const b = network.bias(layer);
     kernels.affine(z, to_size(layer.stride), a, lda, network.weights(layer) + first,
                    to_size(layer.ld), b != nullptr ? b + first : nullptr, rows, to_size(layer.n_in),
                    n_out);
+  }
+
+  void product(const Layer& layer, T* z, const StoredRows<T>& x, std::size_t first,
+               Size n_out) const {
+    const T* const b = network.bias(layer);
+    kernels.sparse_affine(z, to_size(layer.stride), x, network.weights(layer) + first,
+                          to_size(layer.ld), b != nullptr ? b + first : nullptr, rows,
+                          to_size(layer.n_in), n_out);
   }
 
   // What follows the activation of these columns; a is where the first of them is.
@@ -44,17 +59,18 @@ struct ForwardPass {
 // Threads share the columns of W, and with them the outputs; narrow layers and softmax are one
 // thread's.
 template <class T, class Pass>
-void forward_layers(Rows<T> x, int threads, Pass&& pass) {
+void forward_layers(const Inputs<T>& x, int threads, Pass&& pass) {
   const Kernels<T>& k = pass.kernels;
   const Size rows = pass.rows;
-  const T* input = x.data;
-  Size ld_input = x.stride;
+  const T* input = x.dense.data;
+  Size ld_input = x.dense.stride;
+  const StoredRows<T>* stored = x.stored.starts != nullptr ? &x.stored : nullptr;
   std::size_t l = 0;
   for (const Layer& layer : pass.network.layout.layers) {
     const auto [z, a, lda, above] = pass.output(l, layer);
     const bool narrow = layer.ld < kLanes<T>;
     const Size stride = to_size(layer.stride);
-    if (!std::decay_t<Pass>::kKeepsZ && rows == 1 && narrow) {
+    if (!std::decay_t<Pass>::kKeepsZ && rows == 1 && narrow && stored == nullptr) {
       k.narrow_row(layer.activation, a, a == z ? stride : to_size(layer.n_out), input,
                    pass.network.weights(layer), to_size(layer.ld), pass.network.bias(layer),
                    to_size(layer.n_in), to_size(layer.n_out));
@@ -66,13 +82,17 @@ void forward_layers(Rows<T> x, int threads, Pass&& pass) {
           narrow ? 1 : threads, layer.n_out, kLanes<T>,
           [=, &k, &pass, &layer, z = z, a = a, lda = lda](std::size_t first, std::size_t last) {
             const Size n_out = to_size(last - first);
-            pass.product(l, layer, z + first, input, ld_input, first, n_out);
+            if (stored != nullptr)
+              pass.product(layer, z + first, *stored, first, n_out);
+            else
+              pass.product(layer, z + first, input, ld_input, first, n_out);
             if (!whole)
               k.activate(layer.activation, a + first, lda, z + first, stride, rows, n_out);
             pass.finish(l, layer, a + first, lda, first, n_out);
           });
       if (whole) k.activate(layer.activation, a, lda, z, stride, rows, to_size(layer.n_out));
     }
+    stored = nullptr;
     input = above;
     ld_input = lda;
     ++l;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "core/forward.h"
+#include "core/stored.h"
 
 namespace chainrule {
 namespace {
@@ -11,6 +12,9 @@ namespace {
 // Two buffers in turn hold the activations of a tile. Small ones lie on the stack; larger ones grow
 // and are kept, one pair a thread.
 constexpr std::size_t kStackElements = 1024;
+
+// Rows of a sparse matrix whose elements are copied at a time.
+constexpr std::size_t kPlannedRows = 1024;
 
 template <class T>
 T* tile_workspace(std::size_t size) {
@@ -43,7 +47,7 @@ void predict_rows(const Network<T>& network, Rows<T> x, T* out, Size out_stride,
   for (std::size_t first = 0; first < rows; first += tile) {
     const Size n = to_size(std::min(tile, rows - first));
     const Size from = to_size(first);
-    forward_layers<T>({x.data + from * x.stride, x.stride}, threads,
+    forward_layers<T>({{x.data + from * x.stride, x.stride}, {}}, threads,
                       Prediction<T>{{k, network, n},
                                     workspace,
                                     workspace + tile * network.layout.max_stride,
@@ -99,6 +103,34 @@ void predict(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_st
 }
 
 template <class T>
+void predict_sparse(const Network<T>& network, const Matrix& x, T* out, std::ptrdiff_t out_stride,
+                    int threads) {
+  const Layout& layout = network.layout;
+  const std::size_t tile = std::min(layout.tile_rows, x.rows);
+  const std::size_t size = predict_room(network, tile);
+  const auto n = static_cast<std::size_t>(threads_for(work_of(layout, x), threads));
+  T* const base = tile_workspace<T>(size * n);
+  StoredSamples<T> stored;
+  for (std::size_t first = 0; first < x.rows; first += kPlannedRows) {
+    const std::size_t rows = std::min(kPlannedRows, x.rows - first);
+    stored.plan(x, rows, [=](std::size_t i) { return first + i; });
+    parallel_for(static_cast<int>(n), (rows + tile - 1) / tile, [&](std::size_t i, int thread) {
+      const std::size_t begin = i * tile;
+      const std::size_t end = std::min(begin + tile, rows);
+      T* const workspace = base + size * static_cast<std::size_t>(thread);
+      stored.read(x, begin, end);
+      forward_layers<T>(
+          {{}, stored.rows(begin)}, 1,
+          Prediction<T>{{kernels_for<T>(layout, end - begin), network, to_size(end - begin)},
+                        workspace,
+                        workspace + tile * layout.max_stride,
+                        out + to_size(first + begin) * out_stride,
+                        out_stride});
+    });
+  }
+}
+
+template <class T>
 void flatten(const Layout& layout, const T* buffer, T* flat) {
   for (const Layer& layer : layout.layers) {
     const T* const w = buffer + layer.weights;
@@ -148,6 +180,10 @@ template void predict<float>(const Network<float>&, Rows<float>, float*, std::pt
                              std::size_t, int);
 template void predict<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t,
                               std::size_t, int);
+template void predict_sparse<float>(const Network<float>&, const Matrix&, float*, std::ptrdiff_t,
+                                    int);
+template void predict_sparse<double>(const Network<double>&, const Matrix&, double*, std::ptrdiff_t,
+                                     int);
 template void flatten<float>(const Layout&, const float*, float*);
 template void flatten<double>(const Layout&, const double*, double*);
 template void unflatten<float>(const Layout&, const float*, float*);

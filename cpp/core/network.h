@@ -43,6 +43,22 @@ template <class T>
 void predict(const Network<T>& network, Rows<T> x /*(rows, n_0)*/, T* out /*(rows, n_L)*/,
              std::ptrdiff_t out_stride, std::size_t rows, int threads);
 
+// The same for the rows of a sparse matrix.
+template <class T>
+void predict_sparse(const Network<T>& network, const Matrix& x, T* out /*(rows, n_L)*/,
+                    std::ptrdiff_t out_stride, int threads);
+
+// Fused multiply-adds of one forward pass over x: of a sparse one those of its elements.
+inline double work_of(const Layout& layout, const Matrix& x) {
+  if (!x.is_sparse()) return layout.work(x.rows);
+  const Layer& first = layout.layers.front();
+  const auto product = [](std::size_t a, std::size_t b) {
+    return static_cast<double>(a) * static_cast<double>(b);
+  };
+  return product(x.stored, first.n_out) +
+         product(x.rows, layout.multiplies - first.n_in * first.n_out);
+}
+
 // W¹ row-major, b¹, W², ...: the numbers that a user sees, from a buffer with the layout of the
 // parameters, and back. Padding is not touched.
 template <class T>

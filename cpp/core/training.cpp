@@ -69,6 +69,13 @@ double sum_costs(const Workspace<T>& ws, const Samples& samples, std::size_t beg
   return sum;
 }
 
+// Multiply-adds of a chunk of the samples, forward.
+double chunk_work(const Layout& layout, const Samples& samples, std::size_t count) {
+  const double share =
+      static_cast<double>(std::min(count, kChunkRows)) / static_cast<double>(samples.x.rows);
+  return work_of(layout, samples.x) * share;
+}
+
 // body(from, to, sharers) for tiles of `rows` rows that go through all layers. Threads take tiles
 // of their own, or all of them the same one after the other, of whose work they are the sharers.
 template <class T, class Body>
@@ -101,6 +108,16 @@ void run_chunk(Backpropagation<T>& pass, const Layout& layout, const Samples& sa
   });
 }
 
+// The rows of ∇W¹ that the last chunk has touched: where a batch is one chunk, the others are 0.
+template <class T>
+void clear_rows(const Layout& layout, const StoredSamples<T>& stored, T* gradient) {
+  const Layer& layer = layout.layers.front();
+  const Size* const columns = stored.by_column().columns;
+  for (std::size_t i = 0; i < stored.column_count(); ++i)
+    std::fill_n(gradient + layer.weights + static_cast<std::size_t>(columns[i]) * layer.ld,
+                layer.ld, T(0));
+}
+
 // One batch, chunk by chunk. sink == nullptr: the cost alone.
 template <class T>
 BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples& samples,
@@ -110,8 +127,7 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
   BatchResult result;
   result.weight = total_weight(samples, begin, count);
   const bool errors = sink != nullptr;
-  const double work = training_work(network.layout, std::min(count, kChunkRows));
-  const int n_threads = threads_for(work, threads);
+  const int n_threads = threads_for(3 * chunk_work(network.layout, samples, count), threads);
   const std::size_t chunks = chunk_count(count);
   TreeSum costs(chunks);
   for (std::size_t i = 0; i < chunks; ++i) {
@@ -125,9 +141,11 @@ BatchResult run_batch(const Network<T>& network, Workspace<T>& ws, const Samples
     const Chunk<T> chunk = pass.chunk(samples, begin + done, rows, 0);
     set_scales(ws, samples, begin + done, rows, result.weight);
     run_chunk(pass, network.layout, samples, begin + done, chunk, errors, n_threads);
-    if (errors) pass.gradients(chunk, sink->sum(network.layout, i, chunks), n_threads);
-    if (errors && last && sink->optimizer != nullptr && !sink->steps_directly())
+    if (errors) pass.gradients(chunk, sink->sum(network.layout, i, chunks), n_threads, chunks > 1);
+    if (errors && last && sink->optimizer != nullptr && !sink->steps_directly()) {
       sink->optimizer->update(sink->parameters, sink->gradient, sink->learning_rate, n_threads);
+      if (chunk.sparse) clear_rows(network.layout, ws.stored, sink->gradient);
+    }
     if (last && sink != nullptr && sink->steps_directly()) sink->optimizer->begin_step();
     const double cost = sum_costs(ws, samples, begin + done, rows);
     costs.add(cost);
@@ -172,8 +190,7 @@ void sample_costs(const Network<T>& network, Workspace<T>& workspace, const Samp
                   T* costs) {
   const std::size_t count = samples.x.rows;
   Backpropagation<T> pass(network, workspace, count);
-  const double work = network.layout.work(std::min(count, kChunkRows));
-  const int threads = threads_for(work, 0);
+  const int threads = threads_for(chunk_work(network.layout, samples, count), 0);
   for (std::size_t done = 0; done < count; done += kChunkRows) {
     const std::size_t rows = std::min(kChunkRows, count - done);
     const Chunk<T> chunk = pass.chunk(samples, done, rows, 0);
@@ -199,10 +216,17 @@ double mean_gradient(const Network<T>& network, Workspace<T>& workspace, const S
 template <class T>
 void record(const Network<T>& network, Workspace<T>& ws, const Matrix& x) {
   Backpropagation<T> pass(network, ws, x.rows);
-  for (std::size_t r = 0; r < x.rows; ++r)
-    read_row<T>(x, r, ws.x + r * network.layout.input_stride);
-  const Chunk<T> all = {0, x.rows, {ws.x, static_cast<Size>(network.layout.input_stride)}, {}};
-  for_each_tile<T>(network.layout, x.rows, threads_for(network.layout.work(x.rows), 0),
+  Chunk<T> all{.count = x.rows, .sparse = x.is_sparse()};
+  if (all.sparse) {
+    ws.stored.plan(x, x.rows, [](std::size_t i) { return i; });
+    ws.stored.read(x, 0, x.rows);
+  } else {
+    ws.make_x(network.layout);
+    all.x = {ws.x, static_cast<Size>(network.layout.input_stride)};
+    for (std::size_t r = 0; r < x.rows; ++r)
+      read_row<T>(x, r, ws.x + r * network.layout.input_stride);
+  }
+  for_each_tile<T>(network.layout, x.rows, threads_for(work_of(network.layout, x), 0),
                    [&](auto from, auto to, int sharers) { pass.forward(all, from, to, sharers); });
 }
 
@@ -221,14 +245,15 @@ void pull_back(const Network<T>& network, Workspace<T>& ws, const Matrix& dC_da,
     const std::size_t done = i * kChunkRows;
     const std::size_t rows = std::min(kChunkRows, dC_da.rows - done);
     const Size x_stride = static_cast<Size>(layout.input_stride);
-    const Chunk<T> chunk = {done, rows, {ws.x + done * layout.input_stride, x_stride}, {}};
+    Chunk<T> chunk{.first = done, .count = rows, .sparse = ws.x == nullptr};
+    if (!chunk.sparse) chunk.x = {ws.x + done * layout.input_stride, x_stride};
     for_each_tile<T>(layout, rows, threads, [&](auto from, auto to, int sharers) {
       for (std::size_t r = done + from; r < done + to; ++r)
         read_row<T>(dC_da, r, ws.layers.back().delta + r * stride);
       pass.output_error_from_derivative(chunk, from, to);
       pass.backward(chunk, from, to, sharers);
     });
-    pass.gradients(chunk, sink.sum(layout, i, chunks), threads);
+    pass.gradients(chunk, sink.sum(layout, i, chunks), threads, chunks > 1);
   }
   sums.finish();
 }
@@ -246,6 +271,10 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
   if (!optimizer.is_plain_descent() || batch_size > kChunkRows)
     sink.gradient = workspace.gradients(
         network.layout, sums_waiting(chunk_count(std::min(batch_size, samples.x.rows))));
+  if (samples.x.is_sparse() && sink.gradient != nullptr) {
+    const Layer& first = network.layout.layers.front();
+    std::fill_n(sink.gradient + first.weights, first.n_in * first.ld, T(0));
+  }
   const auto run = [&](auto step, auto settle) {
     for (std::size_t begin = start.steps * batch_size; begin < samples.x.rows;
          begin += batch_size) {
@@ -268,7 +297,8 @@ EpochResult train_epoch(Network<T>& network, Workspace<T>& workspace, Optimizer<
     }
     settle();
   };
-  if (batch_size == 1 && optimizer.is_plain_descent() && dropout.rates.empty()) {
+  if (batch_size == 1 && optimizer.is_plain_descent() && dropout.rates.empty() &&
+      !samples.x.is_sparse()) {
     StochasticDescent<T> descent(network, workspace, samples, threads);
     run(
         [&](std::size_t i, double learning_rate) {

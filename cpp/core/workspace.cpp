@@ -40,7 +40,6 @@ Workspace<T>::Workspace(const Layout& layout, std::size_t capacity, unsigned ext
   const bool wants_dx = (extras & input_gradient) != 0;
   Carver<T> carver;
   const auto carve = [&] {
-    x = carver.take(rows, layout.input_stride);
     y = carver.take(rows, layout.layers.back().stride);
     dx = wants_dx ? carver.take(rows, layout.input_stride) : nullptr;
     scale = carver.take(1, padded_stride<T>(rows));
@@ -62,6 +61,15 @@ Workspace<T>::Workspace(const Layout& layout, std::size_t capacity, unsigned ext
   buffer_ = AlignedBuffer<T>(carver.used());
   carver.start(buffer_.data());
   carve();
+}
+
+template <class T>
+void Workspace<T>::make_x(const Layout& layout) {
+  if (x != nullptr) return;
+  Carver<T> carver;
+  carver.take(rows, layout.input_stride);
+  x_ = AlignedBuffer<T>(carver.used());
+  x = x_.data();
 }
 
 template <class T>

@@ -5,6 +5,7 @@
 
 #include "core/aligned_buffer.h"
 #include "core/layout.h"
+#include "core/stored.h"
 #include "kernels/kernels.h"
 
 namespace chainrule {
@@ -20,7 +21,7 @@ struct Workspace {
   };
 
   std::size_t rows;    // capacity
-  T* x = nullptr;      // (rows, n_0), for samples that have to be gathered or converted
+  T* x = nullptr;      // (rows, n_0), for samples that have to be gathered; null before make_x()
   T* y = nullptr;      // (rows, n_L)
   T* dx = nullptr;     // (rows, n_0), ∂C/∂x; null unless asked for
   T* scale = nullptr;  // (rows): 1/n, or each sample's share of the weights
@@ -30,6 +31,8 @@ struct Workspace {
   enum Extras : unsigned { none = 0, keep_every_z = 1, input_gradient = 2 };
   Workspace(const Layout& layout, std::size_t rows, unsigned extras = none);
 
+  void make_x(const Layout& layout);
+
   // Of a hidden layer, for dropout: what the layer above reads, and by what a was multiplied.
   struct DroppedViews {
     T* a = nullptr;
@@ -38,6 +41,9 @@ struct Workspace {
   std::vector<DroppedViews> dropped;  // empty before make_dropped()
   void make_dropped(const Layout& layout);
 
+  // Samples of a sparse matrix, in place of x.
+  StoredSamples<T> stored;
+
   // Room for so many sums of chunks, one after the other in the layout of the parameters.
   T* gradients(const Layout& layout, std::size_t count);
 
@@ -45,6 +51,7 @@ struct Workspace {
   AlignedBuffer<T> buffer_;
   AlignedBuffer<T> gradients_;
   AlignedBuffer<T> dropped_;
+  AlignedBuffer<T> x_;
 };
 
 }  // namespace chainrule

@@ -9,6 +9,7 @@
 #include "kernels/gradient.h"
 #include "kernels/roofline.h"
 #include "kernels/rows.h"
+#include "kernels/sparse.h"
 #include "kernels/updates.h"
 
 namespace chainrule::CHAINRULE_ISA {
@@ -113,8 +114,10 @@ template <class T>
 constexpr Kernels<T> make_table() {
   return {
       .affine = affine<T>,
+      .sparse_affine = sparse_affine<T>,
       .affine_transposed = affine_transposed<T>,
       .weight_gradient = weight_gradient<T>,
+      .sparse_gradient = sparse_gradient<T>,
       .bias_gradient = bias_gradient<T>,
       .step_affine = step_affine<T>,
       .activate = activate<T>,

@@ -57,6 +57,25 @@ struct GradientTerms {
   double weight_decay = 0;
 };
 
+// Rows of which only the stored elements are known, the others being 0: those of row r are at
+// [starts[r], starts[r + 1]) of columns and values, a column at most once a row, in rising order.
+template <class T>
+struct StoredRows {
+  const Size* starts = nullptr;
+  const Size* columns = nullptr;
+  const T* values = nullptr;
+};
+
+// The same by column, for columns that have elements: those of the i-th are at [starts[i],
+// starts[i + 1]) of samples (rows, in rising order) and values.
+template <class T>
+struct StoredColumns {
+  const Size* columns = nullptr;
+  const Size* starts = nullptr;
+  const Size* samples = nullptr;
+  const T* values = nullptr;
+};
+
 // What the rules remember of every parameter: the running means of g and of g² (or the sum of g²)
 // and the velocity of momentum; null where a rule does without.
 template <class T>
@@ -102,6 +121,11 @@ struct Kernels {
                  const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/, Size rows,
                  Size n_in, Size n_out);
 
+  // As affine, the bits too; only the rows of W that a row of x has elements for are read.
+  void (&sparse_affine)(T* z /*(rows, n_out)*/, Size ldz, const StoredRows<T>& x,
+                        const T* w /*(n_in, ld)*/, Size ld, const T* b /*(n_out) or null*/,
+                        Size rows, Size n_in, Size n_out);
+
   // d = Wᵀ δ: acc = 0, then acc = fma(w_jk, δ_j, acc) for j = 0, 1, ..., then acc + (+0)
   void (&affine_transposed)(T* d /*(rows, n_in)*/, Size ldd, const T* delta /*(rows, n_out)*/,
                             Size lddelta, const T* w /*(n_in, ld)*/, Size ld, Size rows, Size n_in,
@@ -115,6 +139,11 @@ struct Kernels {
                           const T* a /*(samples, n_in)*/, Size lda,
                           const T* delta /*(samples, n_out)*/, Size lddelta, Size samples,
                           Size begin, Size end, Size n_in, Size n_out);
+
+  // As weight_gradient, for the rows of W that columns [begin, end) of x name, and no others.
+  void (&sparse_gradient)(const ChunkSum<T>& sum /*(n_in, ld)*/, Size ld, const StoredColumns<T>& x,
+                          Size begin, Size end, const T* delta /*(samples, n_out)*/, Size lddelta,
+                          Size samples, Size n_out);
 
   // ∇b: acc = 0, then acc = acc + δ_sj for s = 0, 1, ...
   void (&bias_gradient)(const ChunkSum<T>& sum, const T* delta /*(samples, n_out)*/, Size lddelta,

@@ -6,6 +6,8 @@ from typing import Any, ParamSpec, TypeVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from chainrule.typing import Sparse
+
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -54,14 +56,14 @@ class Network:
     def get_parameters(self) -> NDArray[Any]: ...
     def set_parameters(self, v: ArrayLike) -> None: ...
     def predict(
-        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+        self, x: ArrayLike | Sparse, out: NDArray[Any] | None = None, *, threads: int | None = None
     ) -> NDArray[Any]: ...
     def __call__(
-        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+        self, x: ArrayLike | Sparse, out: NDArray[Any] | None = None, *, threads: int | None = None
     ) -> NDArray[Any]: ...
     def cost(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Sparse,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -71,16 +73,17 @@ class Network:
 def set_counters(network: Network, seed: int, epoch: int) -> None: ...
 def gradients(
     network: Network,
-    x: ArrayLike,
+    x: ArrayLike | Sparse,
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     warn: bool = True,
 ) -> tuple[float, tuple[NDArray[Any], ...], tuple[NDArray[Any], ...]]: ...
+def is_canonical(x: Sparse) -> bool: ...
 def sample_costs(
-    network: Network, x: ArrayLike, y: ArrayLike, first_row: int = 0
+    network: Network, x: ArrayLike | Sparse, y: ArrayLike, first_row: int = 0
 ) -> tuple[NDArray[Any], tuple[int, int | None, str, int, str] | None]: ...
-def record(network: Network, x: ArrayLike) -> tuple[NDArray[Any], Tape]: ...
+def record(network: Network, x: ArrayLike | Sparse) -> tuple[NDArray[Any], Tape]: ...
 def trace(
     network: Network, x: ArrayLike, y: ArrayLike
 ) -> tuple[
@@ -91,7 +94,7 @@ def trace(
 ]: ...
 def step(
     network: Network,
-    x: ArrayLike,
+    x: ArrayLike | Sparse,
     y: ArrayLike,
     sample_weight: ArrayLike | None,
     optimizer: OptimizerState | None,
@@ -115,7 +118,7 @@ def update(
 ) -> None: ...
 def train_epoch(
     network: Network,
-    x: NDArray[Any],
+    x: NDArray[Any] | Sparse,
     y: NDArray[Any],
     sample_weight: NDArray[np.float64] | None,
     batch_size: int,
@@ -130,7 +133,7 @@ def train_epoch(
 ) -> tuple[float, int, int]: ...
 def check_data(
     network: Network,
-    x: NDArray[Any],
+    x: NDArray[Any] | Sparse,
     y: NDArray[Any],
     sample_weight: NDArray[np.float64] | None,
     first_row: int = 0,
@@ -154,15 +157,15 @@ class Predictor:
     @property
     def dtype(self) -> np.dtype[Any]: ...
     def predict(
-        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+        self, x: ArrayLike | Sparse, out: NDArray[Any] | None = None, *, threads: int | None = None
     ) -> NDArray[Any]: ...
     def __call__(
-        self, x: ArrayLike, out: NDArray[Any] | None = None, *, threads: int | None = None
+        self, x: ArrayLike | Sparse, out: NDArray[Any] | None = None, *, threads: int | None = None
     ) -> NDArray[Any]: ...
 
 @final
 class Tape:
-    def __init__(self, network: Network, x: ArrayLike) -> None: ...
+    def __init__(self, network: Network, x: ArrayLike | Sparse) -> None: ...
     def pullback(
         self, dC_da: ArrayLike
     ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], NDArray[Any]]: ...

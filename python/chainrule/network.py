@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chainrule.training.early_stopping import EarlyStopping
     from chainrule.training.history import History
     from chainrule.training.regularization import Rates
+    from chainrule.typing import Sparse
 
     Callback = (
         Callable[["Network", History], bool | None] | OnEpochEnd["Network"] | OnBatchEnd["Network"]
@@ -240,7 +241,7 @@ class Network(_core.Network):
 
     def fit(
         self,
-        X: ArrayLike | Iterable[object],
+        X: ArrayLike | Sparse | Iterable[object],
         Y: ArrayLike | None = None,
         *,
         epochs: int = 1,
@@ -252,7 +253,7 @@ class Network(_core.Network):
         class_weight: ClassWeights | None = None,
         label_smoothing: float = 0.0,
         dropout: Rates = 0.0,
-        validation_data: Sequence[ArrayLike] | None = None,
+        validation_data: Sequence[ArrayLike | Sparse] | None = None,
         validation_split: float = 0.0,
         metrics: Iterable[Metric] = (),
         early_stopping: EarlyStopping | int | None = None,
@@ -273,7 +274,8 @@ class Network(_core.Network):
             Inputs of shape (n, n_0), and targets: values of shape (n, n_L), integer labels of
             shape (n,) with cross_entropy, or (n,) for (n, 1). Arrays of bool, integers, float32
             and float64 are read where they lie, also from ``np.memmap``; other real arrays are
-            converted batch by batch; lists and data frames are made arrays first.
+            converted batch by batch; lists and data frames are made arrays first. X may be a sparse
+            matrix of SciPy, which gives the bits of its dense copy and is never made dense.
 
             Without Y, X gives batches (x, y) or (x, y, sample_weight): an iterable that is run
             through once an epoch, such as a list or a DataLoader of PyTorch, or a function without
@@ -397,7 +399,7 @@ class Network(_core.Network):
 
     def train_step(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Sparse,
         y: ArrayLike,
         *,
         learning_rate: LearningRate | None = None,
@@ -468,7 +470,7 @@ class Network(_core.Network):
 
     def gradients(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Sparse,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,
@@ -481,7 +483,7 @@ class Network(_core.Network):
         """
         return Gradients(*_core.gradients(self, x, y, sample_weight, label_smoothing))
 
-    def vjp(self, x: ArrayLike) -> tuple[NDArray[Any], Pullback]:
+    def vjp(self, x: ArrayLike | Sparse) -> tuple[NDArray[Any], Pullback]:
         """Return a^L, and a function that takes ∂C/∂a^L through the network: any loss of yours.
 
         Returns
@@ -579,7 +581,7 @@ class Network(_core.Network):
 
     def evaluate(
         self,
-        x: ArrayLike,
+        x: ArrayLike | Sparse,
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
         *,

@@ -95,6 +95,18 @@ void products(Size rows, Size n_in, Size n_out) {
       k.narrow_row(activation, z, ldz, a, w, ld, nullptr, n_in, n_out);
     }
   }
+  // Every element stored, by row and by column.
+  Guarded<Size> starts(rows + 1), columns(rows * n_in), inputs(n_in);
+  Guarded<Size> column_starts(n_in + 1), samples(n_in * rows);
+  for (Size r = 0; r <= rows; ++r) starts[r] = r * n_in;
+  for (Size i = 0; i < rows * n_in; ++i) columns[i] = i % n_in;
+  for (Size k = 0; k <= n_in; ++k) column_starts[k] = k * rows;
+  for (Size i = 0; i < n_in * rows; ++i) samples[i] = i % rows;
+  for (Size k = 0; k < n_in; ++k) inputs[k] = k;
+  name_case("sparse_affine", rows, n_in, n_out);
+  k.sparse_affine(z, ldz, {starts, columns, a}, w, ld, b, rows, n_in, n_out);
+  k.sparse_affine(z, ldz, {starts, columns, a}, w, ld, nullptr, rows, n_in, n_out);
+
   name_case("affine_transposed", rows, n_in, n_out);
   k.affine_transposed(d, ldd, z, ldz, w, ld, rows, n_in, n_out);
   for (const bool steps : {false, true}) {
@@ -103,6 +115,9 @@ void products(Size rows, Size n_in, Size n_out) {
       name_case("weight_gradient", rows, n_in, n_out);
       k.weight_gradient({w, g + unused * weights, weights, merged, steps, T(0.5)}, ld, strips, a,
                         n_in, z, ldz, rows, 0, n_in, n_in, n_out);
+      name_case("sparse_gradient", rows, n_in, n_out);
+      k.sparse_gradient({w, g + unused * weights, weights, merged, steps, T(0.5)}, ld,
+                        {inputs, column_starts, samples, a}, 0, n_in, z, ldz, rows, n_out);
       name_case("bias_gradient", rows, n_in, n_out);
       k.bias_gradient({b, gb + unused * biases, biases, merged, steps, T(0.5)}, z, ldz, rows,
                       n_out);

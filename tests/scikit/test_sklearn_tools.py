@@ -436,15 +436,17 @@ def test_the_import_names_the_extra_where_scikit_learn_is_missing():
     assert run.returncode == 1
 
 
-def test_large_sparse_inputs_are_never_dense_as_a_whole(monkeypatch):
-    monkeypatch.setattr("chainrule.sklearn.data.DENSE_BYTES", 4000)
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_sparse_inputs_are_never_made_dense(monkeypatch, solver, early_stopping):
     digits, labels = load_digits(return_X_y=True)
-    rows = []
-    whole = sparse.csr_matrix.toarray
-    monkeypatch.setattr(
-        sparse.csr_matrix, "toarray", lambda self, *a: rows.append(self.shape[0]) or whole(self, *a)
-    )
     given = sparse.csr_matrix(digits / 16)
-    model = MLPClassifier(8, batch_size=32, max_iter=2).fit(given, labels)
+
+    def refuse(self, *arguments):
+        raise AssertionError("made dense")
+
+    for name in ("toarray", "todense", "__array__"):
+        monkeypatch.setattr(sparse.csr_matrix, name, refuse, raising=False)
+    model = MLPClassifier(8, solver=solver, early_stopping=early_stopping, max_iter=2)
+    model.fit(given, labels)
     assert model.predict(given).shape == labels.shape
-    assert max(rows) == 32

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.inputs.arrays import as_batch, row_slices
+from chainrule.inputs.arrays import as_samples, row_slices, width_of
 from chainrule.inputs.targets import joined
 from chainrule.metrics.functions import roc_auc
 from chainrule.metrics.tallies import ChunkedSum, Classes, Errors, Tally, TopK
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from chainrule.inputs.targets import Found
+    from chainrule.typing import Sparse
 
 Metric = str | Callable[[Any, Any], float]
 
@@ -32,7 +33,7 @@ TOP_K = re.compile(r"top_([1-9][0-9]*)_accuracy")
 
 def evaluate(
     network: _core.Network,
-    x: ArrayLike,
+    x: ArrayLike | Sparse,
     y: ArrayLike,
     sample_weight: ArrayLike | None = None,
     metrics: Iterable[Metric] = (),
@@ -41,22 +42,22 @@ def evaluate(
     chosen = resolve(network, metrics)
     tallies = {name: tally for tally in _tallies(network, chosen) for name in tally.names}
     functions = {name: metric for name, metric in chosen.items() if name not in tallies}
-    x, y, weight = as_batch(x, y, sample_weight)
-    outputs = np.empty((len(x), network.sizes[-1]), network.dtype) if functions else None
+    samples, y, weight = as_samples(x, y, sample_weight)
+    outputs = np.empty((len(samples), network.sizes[-1]), network.dtype) if functions else None
     costs, weights = ChunkedSum(), ChunkedSum()
     found = None
-    for part in row_slices(len(x), max(network.sizes)):
+    for part in row_slices(len(samples), width_of(network, samples)):
         w = np.ones(part.stop - part.start) if weight is None else weight[part]
         weights.add(w)
         if w.any():
-            of_part, in_part = _core.sample_costs(network, x[part], y[part], part.start)
+            of_part, in_part = _core.sample_costs(network, samples[part], y[part], part.start)
             found = joined(found, in_part)
             costs.add(w * of_part)
         else:
             costs.add(w)
             if outputs is None:
                 continue
-        a = network.predict(x[part])
+        a = network.predict(samples[part])
         if outputs is not None:
             outputs[part] = a
         if w.any():

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from chainrule.network import Network
 from chainrule.sklearn import descent, lbfgs
-from chainrule.sklearn.data import Samples, Task, checked_weights, dense_if_small, predict
+from chainrule.sklearn.data import Samples, Task, checked_weights, predict
 from chainrule.sklearn.parameters import glorot, hidden_activations, hidden_sizes
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Perceptron(BaseEstimator, ABC):
             self,
             X,
             y,
-            accept_sparse=["csr", "csc"],
+            accept_sparse="csr",
             multi_output=True,
             y_numeric=not is_classifier(self),
             dtype=(np.float64, np.float32),
@@ -114,7 +114,7 @@ class Perceptron(BaseEstimator, ABC):
             weight = checked_weights(
                 by_class if weight is None else weight * by_class, len(by_class)
             )
-        samples = Samples(dense_if_small(X), self._encode(y, goes_on, incremental, classes), weight)
+        samples = Samples(X, self._encode(y, goes_on, incremental, classes), weight)
 
         rng = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden_sizes(self.hidden_layer_sizes), self.n_outputs_]
@@ -202,7 +202,7 @@ class Perceptron(BaseEstimator, ABC):
         X = validate_data(
             self,
             X,
-            accept_sparse=["csr", "csc"],
+            accept_sparse="csr",
             dtype=(np.float64, np.float32),
             order="C",
             reset=False,

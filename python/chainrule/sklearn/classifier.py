@@ -145,7 +145,7 @@ class MLPClassifier(ClassifierMixin, Perceptron):
 
     Results are the same to the last bit on every machine and for any number of threads, except
     those of lbfgs, which SciPy computes. X is read in float32 or float64 as it comes, which is
-    then the network's type; a sparse X is made dense batch by batch where it is large.
+    then the network's type; a sparse X stays sparse.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Samples for the network: dense, or sparse and made dense a few rows at a time."""
+"""Samples for the network, dense or sparse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import issparse
 
 from chainrule import _core
 from chainrule.inputs.arrays import weight_array
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule.network import Network
-
-# A sparse matrix that would take no more bytes than this is made dense as a whole.
-DENSE_BYTES = 2**26
 
 
 class Samples(NamedTuple):
@@ -53,36 +49,9 @@ class Task(NamedTuple):
     score: Callable[[NDArray[Any], Samples], float]
 
 
-def dense_if_small(X: Any) -> Any:
-    """Return `X` as an array, unless it is a sparse matrix too large for that."""
-    if not issparse(X):
-        return X
-    if X.shape[0] * X.shape[1] * X.dtype.itemsize <= DENSE_BYTES:
-        return X.toarray()
-    return X.tocsr()
-
-
-def dense_parts(X: Any) -> Iterator[tuple[slice, NDArray[Any]]]:
-    """Return X as slices of rows and dense arrays; one that is dense already is one part."""
-    if not issparse(X):
-        yield slice(0, len(X)), X
-        return
-    rows = max(1, DENSE_BYTES // max(1, X.shape[1] * X.dtype.itemsize))
-    X = X.tocsr()
-    for start in range(0, X.shape[0], rows):
-        part = slice(start, min(start + rows, X.shape[0]))
-        yield part, X[part].toarray()
-
-
 def predict(network: Network, X: Any, threads: int | None) -> NDArray[Any]:
     """Return the network's outputs, shape (n, n_L)."""
-    threads = threads or thread_limit()
-    if not issparse(X):
-        return network.predict(X, threads=threads)
-    a = np.empty((X.shape[0], network.sizes[-1]), network.dtype)
-    for part, x in dense_parts(X):
-        network.predict(x, out=a[part], threads=threads)
-    return a
+    return network.predict(X, threads=threads or thread_limit())
 
 
 class Batches:
@@ -97,7 +66,7 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.samples.y) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[np.float64] | None]]:
+    def __iter__(self) -> Iterator[tuple[Any, NDArray[Any], NDArray[np.float64] | None]]:
         x, y, weight = self.samples
         n = len(y)
         order = np.arange(n)
@@ -105,8 +74,7 @@ class Batches:
             order = _core.permutation(self.network.seed, self.network.epoch, n)
         for start in range(0, n, self.batch_size):
             rows = order[start : start + self.batch_size]
-            part = x[rows].toarray() if issparse(x) else x[rows]
-            yield part, y[rows], None if weight is None else weight[rows]
+            yield x[rows], y[rows], None if weight is None else weight[rows]
 
 
 def checked_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
@@ -130,7 +98,7 @@ def thread_limit() -> int | None:
 def weighted_mean(values: NDArray[Any], weight: NDArray[np.float64] | None) -> float:
     """Return Σ wᵢ vᵢ / Σ wᵢ, added in order: the same bits on every machine."""
     if weight is None:
-        return float(values.sum()) / len(values)
+        return float(values.cumsum()[-1]) / len(values)
     return float((values * weight).cumsum()[-1] / weight.cumsum()[-1])
 
 
@@ -146,4 +114,5 @@ def r2(outputs: NDArray[Any], y: NDArray[Any], weight: NDArray[np.float64] | Non
     spread = (w * (y - mean) ** 2).cumsum(axis=0)[-1]
     exact = np.where(squared == 0, 1.0, 0.0)
     share = np.divide(squared, spread, where=spread != 0, out=np.zeros_like(spread))
-    return float(np.where(spread != 0, 1 - share, exact).mean())
+    each = np.where(spread != 0, 1 - share, exact)
+    return float(each.cumsum()[-1] / len(each))

@@ -6,7 +6,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.exceptions import ConvergenceWarning
 
 from chainrule import _core
@@ -90,8 +89,8 @@ def _fit(
     options: dict[str, Any],
 ) -> None:
     x, y, weight = task.samples
-    batches = Batches(network, task.samples, batch_size, shuffle)
     if estimator.loss == "poisson":
+        batches = Batches(network, task.samples, batch_size, shuffle)
         poisson.fit(network, batches, **options)
         return
     options |= {
@@ -100,11 +99,8 @@ def _fit(
         "dropout": estimator.dropout,
         **task.regularization,
     }
-    if issparse(x):
-        network.fit(batches, **options)
-    else:
-        options |= {"batch_size": batch_size, "shuffle": shuffle, "sample_weight": weight}
-        network.fit(x, y, **options)
+    options |= {"batch_size": batch_size, "shuffle": shuffle, "sample_weight": weight}
+    network.fit(x, y, **options)
 
 
 class Course:

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from chainrule.network import Network
 from chainrule.sklearn import poisson
-from chainrule.sklearn.data import Task, dense_parts
+from chainrule.sklearn.data import Task
 from chainrule.warning import warn
 
 if TYPE_CHECKING:
@@ -96,14 +96,8 @@ class Objective:
         """Return the cost at the flat vector `v`, and its gradient."""
         x, y, weight = self.samples
         self.network.set_parameters(v)
-        cost, gradient = 0.0, np.zeros_like(v)
-        for part, rows in dense_parts(x):
-            w = None if weight is None else weight[part]
-            share = (len(rows) if w is None else w.sum()) / self.total
-            if share:
-                g = self.gradients(rows, y[part], w)
-                cost += share * float(g.cost or 0.0)
-                gradient += share * g.flatten()
+        g = self.gradients(x, y, weight)
+        cost, gradient = float(g.cost or 0.0), g.flatten().astype(np.float64)
         penalty = self.penalty * v
         half = 0.5 * float(penalty @ v)
         self.loss = self.shown * cost + half

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from chainrule._core import Network
-    from chainrule.inputs.arrays import Batch
+    from chainrule.inputs.arrays import Batch, Samples
     from chainrule.optimizers import Optimizer
     from chainrule.sklearn.data import Batches
 
@@ -39,7 +39,7 @@ def mean(z: NDArray[Any]) -> NDArray[Any]:
 
 
 def gradients(
-    network: Network, x: NDArray[Any], y: NDArray[Any], weight: NDArray[np.float64] | None
+    network: Network, x: Samples, y: NDArray[Any], weight: NDArray[np.float64] | None
 ) -> Gradients:
     """Return the mean cost of a batch and its derivatives, as ``Network.gradients`` does."""
     z, tape = _core.record(network, x)

@@ -18,14 +18,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from chainrule.inputs.arrays import row_slices
+from chainrule.inputs.sparse import CSR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import DTypeLike
 
     from chainrule import _core
-    from chainrule.inputs.arrays import Batch
+    from chainrule.inputs.arrays import Batch, Samples
 
 DIGITS = 32  # of the 64 of a SHA-256: enough, and short enough for messages
 
@@ -92,7 +93,13 @@ def _add(digest: Digest, network: _core.Network, batch: Batch) -> None:
         _add_array(digest, w, np.float64)
 
 
-def _add_array(digest: Digest, array: NDArray[Any], dtype: DTypeLike) -> None:
+def _add_array(digest: Digest, array: Samples, dtype: DTypeLike) -> None:
+    if isinstance(array, CSR):
+        # The elements in their places, however the matrix stores them.
+        for places in (array.indptr, array.indices):
+            _add_array(digest, places, np.int64)
+        _add_array(digest, array.data, dtype)
+        return
     width = 1 if array.ndim == 1 else array.shape[1]
     for part in row_slices(len(array), width):
         with np.errstate(all="ignore"):  # as ``native``: the checks have refused what overflows

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from chainrule import _core
-from chainrule.inputs.arrays import as_batch, check
+from chainrule.inputs.arrays import as_samples, check
 from chainrule.inputs.numbers import count
 from chainrule.inputs.targets import Notice
 from chainrule.metrics import resolve
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from chainrule.optimizers import LearningRate, Optimizer
     from chainrule.training.history import History
     from chainrule.training.regularization import Rates
+    from chainrule.typing import Sparse
 
 
 def fit(network: _core.Network, X: Any, Y: Any, **arguments: Any) -> History:
@@ -55,7 +56,7 @@ def prepare(
     class_weight: object,
     label_smoothing: float,
     dropout: Rates,
-    validation_data: Sequence[ArrayLike] | None,
+    validation_data: Sequence[ArrayLike | Sparse] | None,
     validation_split: float,
     metrics: Iterable[Metric],
     early_stopping: EarlyStopping | int | None,
@@ -89,7 +90,7 @@ def prepare(
         _check_stream(sample_weight, validation_split, bool(metrics) and validation is None)
         source = Stream(network, X, epochs, *common)
     else:
-        training = as_batch(cast("ArrayLike", X), Y, sample_weight)
+        training = as_samples(cast("ArrayLike", X), Y, sample_weight)
         if validation_split:
             training, validation = _split(training, validation_split, validation)
         source = Arrays(network, training, batch_size, shuffle, *common)
@@ -179,14 +180,16 @@ def _stopping_rule(value: EarlyStopping | int | None) -> EarlyStopping | None:
 
 
 def _validation(
-    network: _core.Network, data: Sequence[ArrayLike] | None
+    network: _core.Network, data: Sequence[ArrayLike | Sparse] | None
 ) -> tuple[Batch | None, Found | None]:
     if data is None:
         return None, None
     if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
         raise ValueError("validation_data must be (x, y) or (x, y, sample_weight)")
     try:
-        batch = as_batch(data[0], data[1], data[2] if len(data) == 3 else None)
+        x, *beside = data
+        y, weight = cast("tuple[ArrayLike, ArrayLike | None]", (*beside, None)[:2])
+        batch = as_samples(x, y, weight)
         found = check(network, *batch)
     except ValueError as error:
         raise ValueError(f"validation_data: {error}") from error

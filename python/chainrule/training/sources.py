@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from chainrule import _core
-from chainrule.inputs.arrays import apart, as_batch, check, is_native, native
+from chainrule.inputs.arrays import apart, as_samples, check, is_native, native
 from chainrule.training.class_weight import ClassWeight
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class Stream(Source):
     def _arrays(self, number: int, batch: object) -> tuple[Batch, Found | None]:
         """Return a batch, checked, and what is doubtful in it; errors name its number."""
         try:
-            x, y, w = as_batch(*_parts(batch))
+            x, y, w = as_samples(*_parts(batch))
             x, y = native(x, self.network.dtype), native(y, self.network.dtype)
             found = _core.check_data(self.network, x, y, w)
         except (TypeError, ValueError) as error:

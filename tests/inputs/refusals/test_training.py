@@ -175,7 +175,9 @@ def test_an_exception_in_a_schedule_passes_through(net, x, y, update):
         update(net, x, y, optimizer=cr.Adam(broken))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", cr.SGD, 0.1, object()], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize(
+    "optimizer", ["adam", cr.SGD, 0.1, object()], ids=lambda one: type(one).__name__
+)
 def test_an_optimizer_must_be_one(net, x, y, update, optimizer):
     with unchanged(net), pytest.raises(REFUSED):
         update(net, x, y, optimizer=optimizer)
