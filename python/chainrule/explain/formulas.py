@@ -1,4 +1,4 @@
-"""The formulas of activations and losses, in print and, where a term needs it, as functions.
+"""The formulas of losses, in print and as functions, and what sums and prints their terms.
 
 In print a subscript follows ``_`` and a superscript ``^``: ``w_jk``, ``a^2``. Superscripts are
 layers; squares are written ``²``.
@@ -6,25 +6,13 @@ layers; squares are written ``²``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import NDArray
-
-# C of one sample with n_L outputs.
-COSTS = {
-    "half_mse": "1/n_L Σ_j ½ (a_j - y_j)²",
-    "mse": "1/n_L Σ_j (a_j - y_j)²",
-    "sse": "Σ_j (a_j - y_j)²",
-    "mae": "1/n_L Σ_j |a_j - y_j|",
-    "huber": "1/n_L Σ_j (½ r_j² if |r_j| <= 1 else |r_j| - ½), r_j = a_j - y_j",
-    "cross_entropy": "-Σ_j y_j ln a_j",
-    "binary_cross_entropy": "-1/n_L Σ_j (y_j ln a_j + (1 - y_j) ln(1 - a_j))",
-}
 
 
 def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[Any]:
@@ -34,26 +22,56 @@ def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[Any]:
         return (numerator / safe).astype(numerator.dtype)
 
 
-# ∂C/∂a of one sample with n_L outputs: the formula in print, and as a function of (a, y), whose
-# last axis has the outputs.
-LOSSES: dict[str, tuple[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]]] = {
-    "half_mse": ("(a_j - y_j)/n_L", lambda a, y: (a - y) / a.shape[-1]),
-    "mse": ("2 (a_j - y_j)/n_L", lambda a, y: 2 * (a - y) / a.shape[-1]),
-    "sse": ("2 (a_j - y_j)", lambda a, y: 2 * (a - y)),
-    "mae": ("sign(a_j - y_j)/n_L", lambda a, y: np.sign(a - y) / a.shape[-1]),
-    "huber": (
+class Loss(NamedTuple):
+    """What explanations need to know of a loss, for one sample with n_L outputs.
+
+    Attributes
+    ----------
+    cost : str
+        C in print.
+    slope : str
+        ∂C/∂a_j in print.
+    dC_da : callable
+        ∂C/∂a as a function of (a, y), whose last axis has the outputs.
+    fused : str or None
+        δ_j in print, where the loss and its output activation are derived as one, without a
+        division.
+    """
+
+    cost: str
+    slope: str
+    dC_da: Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
+    fused: str | None = None
+
+
+LOSSES = {
+    "half_mse": Loss(
+        "1/n_L Σ_j ½ (a_j - y_j)²", "(a_j - y_j)/n_L", lambda a, y: (a - y) / a.shape[-1]
+    ),
+    "mse": Loss(
+        "1/n_L Σ_j (a_j - y_j)²", "2 (a_j - y_j)/n_L", lambda a, y: 2 * (a - y) / a.shape[-1]
+    ),
+    "sse": Loss("Σ_j (a_j - y_j)²", "2 (a_j - y_j)", lambda a, y: 2 * (a - y)),
+    "mae": Loss(
+        "1/n_L Σ_j |a_j - y_j|",
+        "sign(a_j - y_j)/n_L",
+        lambda a, y: np.sign(a - y) / a.shape[-1],
+    ),
+    "huber": Loss(
+        "1/n_L Σ_j (½ r_j² if |r_j| <= 1 else |r_j| - ½), r_j = a_j - y_j",
         "(a_j - y_j, cut to [-1, 1])/n_L",
         lambda a, y: np.clip(a - y, -1, 1) / a.shape[-1],
     ),
-    "cross_entropy": ("-y_j/a_j", lambda a, y: _ratio(-y, a)),
-    "binary_cross_entropy": (
+    "cross_entropy": Loss(
+        "-Σ_j y_j ln a_j", "-y_j/a_j", lambda a, y: _ratio(-y, a), "a_j Σ_i y_i - y_j"
+    ),
+    "binary_cross_entropy": Loss(
+        "-1/n_L Σ_j (y_j ln a_j + (1 - y_j) ln(1 - a_j))",
         "(a_j - y_j)/(a_j (1 - a_j))/n_L",
         lambda a, y: _ratio(a - y, a * (1 - a)) / a.shape[-1],
+        "(a_j - y_j)/n_L",
     ),
 }
-
-# δ_j of an output layer whose activation and loss are derived as one, without a division.
-FUSED = {"cross_entropy": "a_j Σ_i y_i - y_j", "binary_cross_entropy": "(a_j - y_j)/n_L"}
 
 
 def targets_of(y: NDArray[Any], a: NDArray[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule.activations import ACTIVATIONS
-from chainrule.explain.formulas import COSTS, FUSED, LOSSES
+from chainrule.explain.formulas import LOSSES
 from chainrule.explain.quantities import Quantities
 from chainrule.files.safetensors import replace_file
 
@@ -92,12 +92,13 @@ def to_html(
 
 def _formulas(trace: Quantities) -> dict[str, Any]:
     """Return the formulas of this network in print."""
+    loss = LOSSES[trace.loss]
     return {
         "g": [ACTIVATIONS[name].formula for name in trace.activations],
         "slope": [ACTIVATIONS[name].slope for name in trace.activations],
-        "cost": COSTS[trace.loss],
-        "dCda": LOSSES[trace.loss][0],
-        "fused": FUSED.get(trace.loss),
+        "cost": loss.cost,
+        "dCda": loss.slope,
+        "fused": loss.fused,
     }
 
 

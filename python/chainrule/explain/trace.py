@@ -10,7 +10,7 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.activations import ACTIVATIONS
-from chainrule.explain.formulas import COSTS, LOSSES, number, targets_of, through
+from chainrule.explain.formulas import LOSSES, number, targets_of, through
 from chainrule.explain.lines import STYLE, mathematics
 from chainrule.explain.quantities import Quantities
 from chainrule.inputs.arrays import as_batch
@@ -133,7 +133,7 @@ class Trace(Quantities):
         yield from self._forward()
         yield Quantity("cost" if self.y.ndim == 1 else "cost: the mean over the samples")
         yield Quantity("y", "", self.y)
-        yield Quantity("C", f"= {COSTS[self.loss]}", self.cost)
+        yield Quantity("C", f"= {LOSSES[self.loss].cost}", self.cost)
         yield from self._backward()
 
     def _forward(self) -> Iterator[Quantity]:
@@ -157,7 +157,7 @@ class Trace(Quantities):
                 f"backward, layer {layer}: {activation}, g'(z_j) = {ACTIVATIONS[activation].slope}"
             )
             hidden = layer < len(self.z)
-            formula = f"(W^{layer + 1})ᵀ δ^{layer + 1}" if hidden else LOSSES[self.loss][0]
+            formula = f"(W^{layer + 1})ᵀ δ^{layer + 1}" if hidden else LOSSES[self.loss].slope
             yield Quantity(f"∂C/∂a^{layer}", f"= {formula}", self.dC_da[i])
             yield Quantity(f"g'(z^{layer})", "", self.g_prime[i])
             error = f"∂C/∂a^{layer} ⊙ g'(z^{layer})"
@@ -235,7 +235,7 @@ def trace(network: _core.Network, x: ArrayLike, y: ArrayLike) -> Trace:
     outputs = np.atleast_2d(a[-1])
     with np.errstate(all="ignore"):  # as everywhere: an overflow is infinite, and no warning
         targets = targets_of(as_batch(x, y, None)[1], outputs).reshape(a[-1].shape)
-        at_output = LOSSES[network.loss][1](a[-1], targets)
+        at_output = LOSSES[network.loss].dC_da(a[-1], targets)
     del pins
     return Trace(
         a=a,

@@ -12,7 +12,7 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.activations import ACTIVATIONS
-from chainrule.explain.formulas import FUSED, LOSSES, number, targets_of, through
+from chainrule.explain.formulas import LOSSES, number, targets_of, through
 from chainrule.explain.lines import Line, as_html, as_text
 from chainrule.inputs.arrays import as_batch
 
@@ -95,7 +95,7 @@ class NeuronError:
             yield Line("", "=", number(self.dC_da))
         else:
             yield Line(
-                "∂C/∂a_j", "=", f"{LOSSES[self.loss][0]}, the {self.loss} cost at the output"
+                "∂C/∂a_j", "=", f"{LOSSES[self.loss].slope}, the {self.loss} cost at the output"
             )
             yield Line("", "=", f"{number(self.dC_da)}, with y_j = {number(self.y)}")
         yield from self._rounded("a_j")
@@ -111,20 +111,20 @@ class NeuronError:
             "∂C/∂z_j", "=", "Σ_i ∂C/∂a_i · ∂a_i/∂z_j, since with softmax z_j moves every a_i"
         )
         yield Line("", "", "∂a_i/∂z_j = a_i ((1 if i = j else 0) - a_j)")
-        if self.loss in FUSED:
-            yield Line("", "", f"∂C/∂a_i = -y_i/a_i; together they are {FUSED[self.loss]}")
+        fused = LOSSES[self.loss].fused
+        if fused:
+            yield Line("", "", f"∂C/∂a_i = -y_i/a_i; together they are {fused}")
         yield from self._sum("i")
         yield from self._rounded("an a_i")
         yield Line("δ_j", "=", f"∂C/∂z_j = {number(self.delta)}")
 
     def _rounded(self, output: str) -> Iterator[Line]:
-        if self.loss in FUSED and not np.all(np.isfinite(self.dC_da)):
+        fused = LOSSES[self.loss].fused
+        if fused and not np.all(np.isfinite(self.dC_da)):
             yield Line(
                 "", "", f"({output} has been rounded to its limit, so that a product here is"
             )
-            yield Line(
-                "", "", f"0 · ∞; δ_j was computed without a division, as {FUSED[self.loss]})"
-            )
+            yield Line("", "", f"0 · ∞; δ_j was computed without a division, as {fused})")
 
     def _sum(self, letter: str) -> Iterator[Line]:
         """Yield the terms of a sum, the largest first if not all of them are shown."""
@@ -284,7 +284,7 @@ class _Sample:
             dC_da = through(self.weights[layer][:, j], delta[layer])[()]
         else:
             target = self.targets[j]
-            dC_da = LOSSES[self.network.loss][1](a, self.targets)
+            dC_da = LOSSES[self.network.loss].dC_da(a, self.targets)
             if self.network.activations[-1] == "softmax":
                 unit = (np.arange(len(self.targets)) == j).astype(self.targets.dtype)
                 da_dz = a * (unit - a[j])
