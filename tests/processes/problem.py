@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import faulthandler
 import os
 import signal
 import sys
@@ -57,10 +58,14 @@ class Work:
 
 
 def fork(call: Callable[[], object]) -> int:
-    """Start a child that exits with 0 if the call gives something true."""
+    """Start a child that exits with 0 if the call gives something true.
+
+    One that crashes prints where.
+    """
     child = os.fork()
     if child != 0:
         return child
+    faulthandler.enable()
     signal.alarm(SECONDS)
     code = 2
     try:
