@@ -111,6 +111,16 @@ def threads(folder: str, allowed: str) -> None:
 # --- memory -----------------------------------------------------------------------------------
 
 
+def keep_small_blocks() -> list[bytearray]:
+    """Leave 8 MB free for blocks below 60 KB, until the result goes: it keeps them from joining.
+
+    Neither the interpreter nor NumPy is sure to survive the want of a small block. Those of the
+    core fail one by one in fail_allocations.py; here it is large buffers and threads.
+    """
+    blocks = [bytearray(size) for _ in range(140) for size in (60 * KB, 2 * KB)]
+    return blocks[1::2]
+
+
 class Memory:
     """Calls whose buffers are of many sizes, up to some MB."""
 
@@ -210,6 +220,7 @@ def larger(extra: int) -> int:
 def memory(name: str, threads: str, folder: str) -> None:
     """Each try is a child of its own, with a little more memory than the one before."""
     calls = Memory(folder)
+    kept = keep_small_blocks()
     tries, extra = [], 0
     while tries[-3:] != [RIGHT] * 3:
         child = fork(lambda extra=extra: try_once(calls, name, int(threads), extra))
@@ -217,6 +228,7 @@ def memory(name: str, threads: str, folder: str) -> None:
         assert tries[-1] in (RIGHT, REFUSED), f"exit {tries[-1]} with {extra} more bytes"
         extra = larger(extra)
     assert tries.count(REFUSED) >= 3, tries
+    del kept
 
 
 def try_once(calls: Memory, name: str, threads: int, extra: int) -> None:
@@ -241,8 +253,10 @@ def outcome(calls: Memory, call: Callable[..., object], threads: int, extra: int
 def memory_with_a_team(folder: str) -> None:
     """As `memory`, in one process that keeps its threads from call to call."""
     calls = Memory(folder)
+    kept = keep_small_blocks()
     for name in ("predict", "gradients", "vjp"):
         in_new_thread(keep_a_team, calls.net, getattr(calls, name))
+    del kept
 
 
 def keep_a_team(net: cr.Network, call: Callable[..., np.ndarray]) -> None:
