@@ -29,7 +29,7 @@ def skip_if_told(printed: str) -> None:
 def run_limited(*arguments: object) -> None:
     # Without one heap a thread and with large blocks mapped, a process grows by what it asks for.
     # The interpreter's own small blocks come from the same heap.
-    tunables = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=65536"
+    tunables = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=131072"
     environment = {"GLIBC_TUNABLES": tunables, "PYTHONMALLOC": "malloc"}
     printed = run_python(SCRIPT, *map(str, arguments), **environment)
     skip_if_told(printed)
