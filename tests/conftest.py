@@ -16,7 +16,7 @@ MARKERS = {
     "browser": "drives Chromium, where it is installed with chromedriver and Selenium",
     "bits": "compares results bit by bit (the arithmetic contract)",
     "peers": "compares with a framework that the [test] extra does not install",
-    "slow": "takes more than a few seconds",
+    "slow": "takes seconds that not every run has: .ci/run runs it",
     "thorough": "takes a minute or more: .ci/long runs it, and pytest -m thorough",
     "unsanitized": "does not fit under AddressSanitizer: it measures memory, or loads a framework",
 }

@@ -25,6 +25,7 @@ PAGES = [
 REFERENCE = "\n".join(page.read_text() for page in (ROOT / "docs" / "api").glob("*.md"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_snippet_of_a_page_runs_and_prints_what_is_stated(page, tmp_path):
     run_python(str(RUN), str(page), str(tmp_path), MPLBACKEND="agg")

@@ -57,13 +57,8 @@ def test_rounds_start_anew(measured):
     assert first == second
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name == "torch.compile" else ())
-        for name in peers.names(peers.ACCURACY)
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", peers.names(peers.ACCURACY))
 def test_peers_learn_what_float64_does(data, name):
     result = measure(data, name)[name]
     assert result["status"] == "right", report.verdict(result)
@@ -104,6 +99,7 @@ def test_a_table_has_ratios_to_our_time(measured):
     assert "2.50×" in text
 
 
+@pytest.mark.slow
 def test_a_quick_run_writes_what_it_prints(fashion_mnist, tmp_path):
     done = run_bench(
         "accuracy",

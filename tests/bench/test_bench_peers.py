@@ -99,6 +99,7 @@ def test_help_names_every_peer_and_imports_no_library():
     assert {*PEERS} <= {*words}
 
 
+@pytest.mark.slow
 @PEER
 def test_results_of_installed_peers_are_right(peer):
     if not {*peer.benchmarks} & {*peers.CELLS}:

@@ -36,6 +36,7 @@ def test_ratios_are_of_medians():
     assert "5.50×" in report.search(found)
 
 
+@pytest.mark.slow
 def test_a_quick_search_has_24_fits_of_each(tmp_path):
     pytest.importorskip("sklearn", reason='no scikit-learn: pip install ".[bench]"')
     done = run_bench("search", "--quick", f"--output={tmp_path}")

@@ -10,7 +10,7 @@ import pytest
 
 from support import TESTS
 
-pytestmark = pytest.mark.unsanitized
+pytestmark = [pytest.mark.slow, pytest.mark.unsanitized]
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install .[test]")
 if not sys.platform.startswith("linux"):

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.unsanitized
+pytestmark = [pytest.mark.slow, pytest.mark.unsanitized]
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install .[test]")
 

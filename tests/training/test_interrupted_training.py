@@ -276,6 +276,7 @@ def interrupt_checkpoints(case, path, *, begun, **options):
         return interrupt_everywhere(Training.fit, MODULES, setup=start, check=check, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begun", [False, True], ids=["a new run", "a resumed run"])
 @pytest.mark.parametrize(
     "case",
@@ -293,6 +294,7 @@ def test_a_checkpoint_is_whole_and_resumed_to_the_same_bits(tmp_path, case, begu
 # --- divergence -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast_disk")
 def test_no_step_that_diverged_stays_after_any_interrupt(tmp_path):
     """Not in the network, and not in its checkpoint: the epoch's start does, or steps before."""
