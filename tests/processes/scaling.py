@@ -13,7 +13,7 @@ from problem import Work, busy, exit_code, fork, main, thread_count
 
 import chainrule as cr
 
-SECONDS, ROUNDS = 0.15, 5
+SECONDS, ROUNDS, MOST_ROUNDS = 0.15, 5, 25
 
 predictor = cr.Network([300, 500, 200, 1], "tanh", seed=0).freeze()
 x = np.random.default_rng(0).normal(size=(32, 300)).astype(np.float32)  # 8 million multiply-adds
@@ -57,9 +57,14 @@ def in_processes(n: int) -> float:
 
 
 def throughput() -> None:
-    """Two threads do what two processes do, on however many cores are free: not the half."""
+    """Two threads do what two processes do, on however many cores are free: not the half.
+
+    Where other work comes and goes during the rounds, more of them decide.
+    """
     pairs, crowd = [], []
-    for _ in range(ROUNDS):
+    while len(pairs) < ROUNDS or (
+        min(median(pairs), median(crowd)) <= 0.7 and len(pairs) < MOST_ROUNDS
+    ):
         two = in_threads(2)
         pairs.append(two / in_processes(2))
         crowd.append(in_threads(32) / two)
