@@ -1,10 +1,12 @@
-"""Objects whose __init__ never ran raise and never crash: each use in its own interpreter."""
+"""Objects whose __init__ never ran raise and never crash: each use in one interpreter, in a row."""
 
 from __future__ import annotations
 
-import pytest
+import json
+import subprocess
+import sys
 
-from support import run_python
+import pytest
 
 #: use: the exception it raises, or None for any of TypeError, AttributeError and the like
 USES = {
@@ -42,21 +44,38 @@ USES = {
 }
 
 SCRIPT = """
-import copy, pickle, sys
+import copy, json, pickle, sys
 import numpy as np
 import chainrule as cr
 
 x, out = np.zeros((2, 3), np.float32), np.zeros((2, 1), np.float32)
-net, serve = cr.Network.__new__(cr.Network), cr.Predictor.__new__(cr.Predictor)
-try:
-    eval(sys.argv[1])
-except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-    print(type(error).__name__)
+for use in json.loads(sys.argv[1]):
+    net, serve = cr.Network.__new__(cr.Network), cr.Predictor.__new__(cr.Predictor)
+    raised = None
+    try:
+        eval(use)
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raised = type(error).__name__
+    print(json.dumps([use, raised]), flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def raised():
+    """{use: the name of the exception, or None}; a use that crashes ends it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", SCRIPT, json.dumps(list(USES))],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    found = dict(map(json.loads, done.stdout.splitlines()))
+    assert len(found) == len(USES), f"exit {done.returncode} after {[*found][-1:]}\n{done.stderr}"
+    return found
+
+
 @pytest.mark.parametrize("use", USES)
-def test_an_object_without_constructor_raises(use):
-    raised = run_python("-c", SCRIPT, use).strip()
-    assert raised, "nothing was raised"
-    assert raised == (USES[use] or raised)
+def test_an_object_without_constructor_raises(raised, use):
+    assert raised[use], "nothing was raised"
+    assert raised[use] == (USES[use] or raised[use])
