@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import pickle
 from contextlib import contextmanager
 
@@ -299,20 +300,35 @@ RUNS = [
 ]
 
 
-def assert_trains_as_fit(way, make):
-    for sizes, dtype, n, batch_sizes in RUNS:
-        rng = np.random.default_rng(n)
-        activations = ["relu"] * (len(sizes) - 2) + ["softmax"]
-        start = random_network(rng, sizes, activations, "cross_entropy", dtype=dtype)
-        x = rng.normal(size=(n, sizes[0])).astype(dtype)
-        y = rng.integers(0, sizes[-1], n)
+@functools.cache
+def start_of(run):
+    """The network and the data that every way to train starts from."""
+    sizes, dtype, n, _ = RUNS[run]
+    rng = np.random.default_rng(n)
+    activations = ["relu"] * (len(sizes) - 2) + ["softmax"]
+    net = random_network(rng, sizes, activations, "cross_entropy", dtype=dtype)
+    return net, rng.normal(size=(n, sizes[0])).astype(dtype), rng.integers(0, sizes[-1], n)
+
+
+@functools.cache
+def end_of(rule, run, batch_size, shuffle):
+    """The parameters and the costs that fit gives on one thread."""
+    start, x, y = start_of(run)
+    net = copy.deepcopy(start)
+    costs = fit(net, RULES[rule](), x, y, batch_size, shuffle, threads=1)
+    assert bits(net.get_parameters()) != bits(start.get_parameters())
+    return net.get_parameters(), costs
+
+
+def assert_trains_as_fit(way, rule):
+    for run, (*_, batch_sizes) in enumerate(RUNS):
+        start, x, y = start_of(run)
         for batch_size in batch_sizes:
             for shuffle in (True, False):
-                net, other = copy.deepcopy(start), copy.deepcopy(start)
-                expected = fit(net, make(), x, y, batch_size, shuffle, threads=1)
-                costs = way(other, make(), x, y, batch_size, shuffle)
-                assert_same_bits(other.get_parameters(), net.get_parameters())
-                assert bits(net.get_parameters()) != bits(start.get_parameters())
+                parameters, expected = end_of(rule, run, batch_size, shuffle)
+                net = copy.deepcopy(start)
+                costs = way(net, RULES[rule](), x, y, batch_size, shuffle)
+                assert_same_bits(net.get_parameters(), parameters)
                 if costs is not None:
                     assert costs == expected
 
@@ -320,11 +336,11 @@ def assert_trains_as_fit(way, make):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_to_train_gives_the_bits_of_fit(way, rule):
-    assert_trains_as_fit(WAYS[way], RULES[rule])
+    assert_trains_as_fit(WAYS[way], rule)
 
 
 def test_a_learning_rate_alone_is_plain_descent():
-    assert_trains_as_fit(fit_by_rate, RULES["SGD"])
+    assert_trains_as_fit(fit_by_rate, "SGD")
 
 
 # --- copies -----------------------------------------------------------------------------------
