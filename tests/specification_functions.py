@@ -3,12 +3,15 @@
 The tables of coefficients are the normative ones. A number is a Python float that its format,
 Float32 or Float64, can hold; every operation rounds once. Python's own + - * / and math.sqrt are
 those of IEEE 754 in double precision. Their results, rounded once more, are correctly rounded in
-single precision too, as 53 >= 2 * 24 + 2. fma is exact in integers, then rounded.
+single precision too, as 53 >= 2 * 24 + 2; so does C's conversion. fma is exact in integers, then
+rounded.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from ctypes import c_float
 
 # --- numbers ----------------------------------------------------------------------------------
 
@@ -32,7 +35,12 @@ def rounded(T, n, e):
 
 def operation(name):
     of_floats = getattr(float, name)
-    return lambda self, other: type(self)(of_floats(self, type(self)(other)))
+
+    def apply(self, other):
+        T = type(self)
+        return T(of_floats(self, other if type(other) is T else T(other)))
+
+    return apply
 
 
 class Real(float):
@@ -42,12 +50,10 @@ class Real(float):
     least: int  # 2^least is the smallest subnormal number
     limit: int  # 2^limit is too large
     lanes: int  # of a sum over outputs
+    nearest: Callable[[float], float]  # the value of the format
 
     def __new__(cls, x):
-        if type(x) is cls:
-            return x
-        exact = x == 0 or not math.isfinite(x) or (type(x) is float and cls.digits == 53)
-        return super().__new__(cls, x if exact else rounded(cls, *dyadic(x)))
+        return x if type(x) is cls else float.__new__(cls, cls.nearest(x))
 
     __add__, __radd__ = operation("__add__"), operation("__radd__")
     __sub__, __rsub__ = operation("__sub__"), operation("__rsub__")
@@ -64,7 +70,8 @@ class Real(float):
 def fma(a, b, c):
     """a b + c, rounded once."""
     T = type(a)
-    b, c = T(b), T(c)
+    b = b if type(b) is T else T(b)
+    c = c if type(c) is T else T(c)
     if not (math.isfinite(a) and math.isfinite(b)):
         return T(float(a) * float(b) + float(c))
     if not math.isfinite(c):
@@ -74,7 +81,7 @@ def fma(a, b, c):
     (p, f), (q, g), (r, h) = dyadic(a), dyadic(b), dyadic(c)
     e = min(f + g, h)
     n = (p * q << (f + g - e)) + (r << (h - e))
-    return T(rounded(T, n, e) if n else 0)
+    return float.__new__(T, rounded(T, n, e)) if n else T(0)
 
 
 def sqrt(x):
@@ -103,6 +110,7 @@ def power_of_two(T, n):
 
 class Float32(Real):
     digits, least, limit, lanes = 24, -149, 128, 16
+    nearest = staticmethod(lambda x: c_float(x).value)
     log2_e = float.fromhex("0x1.715476p+0")
     ln2_high = float.fromhex("0x1.62e43p-1")
     ln2_low = float.fromhex("-0x1.05c61p-29")
@@ -125,6 +133,7 @@ class Float32(Real):
 
 class Float64(Real):
     digits, least, limit, lanes = 53, -1074, 1024, 8
+    nearest = float
     log2_e = float.fromhex("0x1.71547652b82fep+0")
     ln2_high = float.fromhex("0x1.62e42fefa39efp-1")
     ln2_low = float.fromhex("0x1.abc9e3b39803fp-56")

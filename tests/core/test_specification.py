@@ -17,7 +17,7 @@ import pytest
 import chainrule as cr
 import specification as spec
 from chainrule import _core
-from specification_functions import ELEMENTARY, Float32, Float64, fma
+from specification_functions import ELEMENTARY, Float32, Float64, dyadic, fma, rounded
 from specification_random import Dropout, initial_weights, permutation, philox4x32
 from support import HIDDEN, OUTPUT_PAIRS, assert_same_bits, random_network, random_targets
 
@@ -92,7 +92,8 @@ def test_the_specification_rounds_to_nearest_even(rng):
     x = np.concatenate([x, halfway, [2.0**128 - 2.0**103, np.nextafter(2.0**128 - 2.0**103, 0)]])
     with np.errstate(over="ignore"):
         expected = x.astype(np.float32)
-    assert_same_bits(np.array([Float32(v) for v in x.tolist()], np.float32), expected)
+    for number in (Float32, lambda v: rounded(Float32, *dyadic(v))):
+        assert_same_bits(np.array([number(v) for v in x.tolist()], np.float32), expected)
 
 
 def test_the_specification_rounds_an_fma_once(rng, dtype):
