@@ -93,7 +93,7 @@ def same_steps(net: cr.Network, steps: int) -> None:
 
 def fit(times: str) -> None:
     """Every fit is another network's, so that its steps are known."""
-    pair = network(), cr.SGD(0.01, momentum=0.5)
+    pair = None
 
     def work() -> None:
         nonlocal pair
@@ -101,6 +101,7 @@ def fit(times: str) -> None:
         net.fit(X, Y, batch_size=4, shuffle=False, optimizer=optimizer, epochs=3)
 
     for _ in range(int(times)):
+        pair = network(), cr.SGD(0.01, momentum=0.5)  # where the exception comes before a fit
         interrupt(work, 1)
         net, optimizer = pair
         if net.history is not None:
