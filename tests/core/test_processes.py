@@ -235,6 +235,7 @@ def test_sklearn_and_chainrule_work_in_one_process(order):
 
 
 @pytest.mark.bits
+@pytest.mark.slow
 @pytest.mark.unsanitized
 @pytest.mark.parametrize("case", ["alarms", "callers", "workers"])
 def test_exceptions_at_random_moments_leave_a_batcher_at_work(case):

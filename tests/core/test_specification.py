@@ -219,7 +219,9 @@ def test_fit_with_smoothed_labels(rng, batch_size, dtype):
     assert_specified(net.get_parameters(), twin.parameters())
 
 
-@pytest.mark.parametrize("hidden", ["sigmoid", "relu", "gelu", "identity"])
+@pytest.mark.parametrize(
+    "hidden", ["sigmoid", "relu", pytest.param("gelu", marks=pytest.mark.slow), "identity"]
+)
 @pytest.mark.parametrize("batch_size", [1, 3, None])
 def test_fit_with_dropout(rng, rules, hidden, batch_size, dtype):
     net, x, y = problem(rng, [3, 19, 5, 4], [hidden, "tanh", "softmax"], "mse", 5, dtype)

@@ -213,6 +213,7 @@ def test_no_rounding_excuses_a_thousandth_of_the_largest_number(monkeypatch):
     check(model, tensors, ("float32",), "float32")
 
 
+@pytest.mark.slow
 def test_correct_networks_of_float32_come_in_whatever_they_round():
     beyond = 0
     for seed in range(60):

@@ -204,7 +204,9 @@ def options(request, monkeypatch):
 @pytest.mark.parametrize(
     "opcodes", [False, pytest.param(True, marks=pytest.mark.thorough)], ids=KINDS
 )
-@pytest.mark.parametrize("error", [Interrupt, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    "error", [Interrupt, pytest.param(KeyboardInterrupt, marks=pytest.mark.slow)]
+)
 def test_an_interrupt_anywhere_leaves_the_other_coroutines_their_answers(options, error, opcodes):
     points = interrupt_everywhere(
         Loop.ask,
