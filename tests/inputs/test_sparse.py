@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import chainrule as cr
 from chainrule.inputs.sparse import CSR
-from support import assert_same_bits, random_network, random_targets
+from support import TESTS, assert_same_bits, random_network, random_targets, run_python
 
 pytestmark = pytest.mark.bits
 
@@ -353,3 +353,8 @@ def test_what_takes_dense_samples_says_so(rng, call):
     options = {"layer": 1, "to": 0, "from_": 0} if call == "explain" else {}
     with pytest.raises(TypeError, match=r"x is a sparse matrix.*pass x.toarray\(\)"):
         getattr(net, call)(*arguments, **options)
+
+
+@pytest.mark.slow
+def test_arrays_that_change_during_calls():
+    assert run_python(str(TESTS / "change_sparse.py")) == "survived\n"
