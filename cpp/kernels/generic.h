@@ -23,7 +23,7 @@ void affine(T* z, Size ldz, const T* a, Size lda, const T* w, Size ld, const T* 
                          [&](auto p) { narrow_affine<T, p>(z, ldz, a, lda, w, b, rows, n_in); });
   else if (ld == kLanes<T>)
     block_affine<T>(z, ldz, a, lda, w, b, rows, n_in, n_out);
-  else
+  else if (rows > 1 || !skipping_affine<T>(z, a, w, ld, b, n_in, n_out))
     product<T, false>(a, lda, w, ld, n_in, b, rows, n_out, StoreRow<T>{z, ldz});
 }
 

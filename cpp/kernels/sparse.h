@@ -91,6 +91,67 @@ void sparse_affine(T* z, Size ldz, const StoredRows<T>& x, const T* w, Size ld, 
   }
 }
 
+// One dense row: of so many inputs at a time those that are not zero are listed first, so that the
+// loop over rows of W has no branches to guess; more than one in kWorthSkipping has to be zero.
+inline constexpr Size kListed = 1024;
+inline constexpr Size kFewestToSkip = 64;
+inline constexpr Size kWorthSkipping = 6;
+
+template <class T>
+Size count_zeros(const T* a, Size n) {
+  Size zeros = 0;
+  Size k = 0;
+#if CHAINRULE_VECTOR_BYTES != 0
+  Bits<T> equal{};
+  for (; k + kWidth<T> <= n; k += kWidth<T>) equal += load<T>(a + k) == V<T>{};  // -1 where it is
+  for (int lane = 0; lane < kWidth<T>; ++lane) zeros -= equal[lane];
+#endif
+  for (; k < n; ++k) zeros += a[k] == T(0);
+  return zeros;
+}
+
+// N vectors of outputs from the listed inputs; the sum goes on from `start`.
+template <class T, int N>
+void listed_row(T* z, const T* a, const std::int32_t* list, Size count, const T* w, Size ld,
+                const T* start) {
+  Sums<T, N> sum{};
+  if (start != nullptr) {
+#pragma GCC unroll 16
+    for (int i = 0; i < N; ++i) sum.v[i] = load<T>(start + i * kWidth<T>);
+  }
+  for (Size e = 0; e < count; ++e) {
+    const Size k = list[e];
+    sum.add_row(a[k], w + k * ld);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < N; ++i) store<T>(z + i * kWidth<T>, sum.v[i] + V<T>{});
+}
+
+// z of one row as `affine` gives it, without the rows of W whose input is 0; false, and nothing
+// done, where there are too few of them.
+template <class T>
+bool skipping_affine(T* z, const T* a, const T* w, Size ld, const T* b, Size n_in, Size n_out) {
+  if (n_in < kFewestToSkip || count_zeros(a, n_in) * kWorthSkipping < n_in) return false;
+  constexpr int most = max_vectors(1);
+  constexpr Size width = kWidth<T>;
+  const Parts panels((n_out + width - 1) / width, most);
+  std::int32_t list[kListed];
+  for (Size k0 = 0; k0 < n_in; k0 += kListed) {
+    const Size part = n_in - k0 < kListed ? n_in - k0 : kListed;
+    Size count = 0;
+    for (Size k = 0; k < part; ++k) {
+      list[count] = static_cast<std::int32_t>(k);
+      count += a[k0 + k] != T(0);
+    }
+    for (Size p = 0, j = 0; p < panels.count; j += panels.size(p) * width, ++p)
+      with_count<most>(panels.size(p), [&](auto n) {
+        const T* const start = k0 > 0 ? z + j : b != nullptr ? b + j : nullptr;
+        listed_row<T, n>(z + j, a + k0, list, count, w + k0 * ld + j, ld, start);
+      });
+  }
+  return true;
+}
+
 // Row k of ∇W from the samples that have an element in column k, N vectors of outputs, the last one
 // of them perhaps in part.
 template <class T, int N>

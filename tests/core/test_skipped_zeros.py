@@ -17,7 +17,8 @@ import pytest
 
 import chainrule as cr
 from specification import SGD, Adagrad, in_chunks, normal_or_zero
-from specification_functions import Real, fma
+from specification_functions import Real, dyadic, fma, rounded
+from support import assert_same_bits
 
 
 class Tiny(Real):
@@ -27,6 +28,11 @@ class Tiny(Real):
     least = -5
     limit = 1
     lanes = 1
+
+    @staticmethod
+    def nearest(x):
+        x = float(x)
+        return x if x == 0 or not math.isfinite(x) else rounded(Tiny, *dyadic(x))
 
 
 FINITE = sorted({Tiny(n * 2.0**e) for n in range(8) for e in range(Tiny.least, -1)})
@@ -159,3 +165,19 @@ def test_chunks_are_summed_as_a_tree():
     expected = ((0.1 + 0.3) + (0.1 * 9 + 0.1 * 27)) + ((0.1 * 81 + 0.1 * 243) + 0.1 * 729)
     samples = [part for part in parts for _ in range(256)]
     assert in_chunks(samples, lambda chunk: chunk[0]) == [expected]
+
+
+@pytest.mark.bits
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_in", [63, 64, 100, 1024, 1025, 2500])
+@pytest.mark.parametrize("width", [9, 17, 100, 300])
+def test_a_row_that_skips_its_zeros(rng, n_in, width, dtype):
+    """Alone, where zeros are skipped, as in a batch, where they are not."""
+    net = cr.Network([n_in, width, 40, 3], "relu", "mse", dtype=dtype, seed=1, bias=width != 100)
+    for share in (0.0, 0.1, 0.3, 0.5, 0.8, 0.99, 1.0):
+        x = rng.normal(size=(8, n_in)).astype(dtype)
+        x[rng.random(x.shape) < share] = 0
+        x[rng.random(x.shape) < share / 4] = -0.0
+        expected = net.predict(x)
+        for row, whole in zip(x, expected, strict=True):
+            assert_same_bits(net.predict(row), whole)

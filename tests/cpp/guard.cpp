@@ -84,7 +84,11 @@ void products(Size rows, Size n_in, Size n_out) {
   Guarded<T> strips(rows * (n_in + chainrule::kStrip - 1));
 
   name_case("affine", rows, n_in, n_out);
+  // All inputs 0, every other one, and none: single rows skip zeros.
   k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
+  for (Size i = 0; i < rows * n_in; i += 2) a[i] = T(1);
+  k.affine(z, ldz, a, n_in, w, ld, b, rows, n_in, n_out);
+  for (Size i = 1; i < rows * n_in; i += 2) a[i] = T(1);
   k.affine(z, ldz, a, n_in, w, ld, nullptr, rows, n_in, n_out);
   if (rows == 1 && layer.ld < chainrule::kLanes<T>) {
     name_case("narrow_row", rows, n_in, n_out);
@@ -100,9 +104,9 @@ void products(Size rows, Size n_in, Size n_out) {
   Guarded<Size> column_starts(n_in + 1), samples(n_in * rows);
   for (Size r = 0; r <= rows; ++r) starts[r] = r * n_in;
   for (Size i = 0; i < rows * n_in; ++i) columns[i] = i % n_in;
-  for (Size k = 0; k <= n_in; ++k) column_starts[k] = k * rows;
+  for (Size i = 0; i <= n_in; ++i) column_starts[i] = i * rows;
   for (Size i = 0; i < n_in * rows; ++i) samples[i] = i % rows;
-  for (Size k = 0; k < n_in; ++k) inputs[k] = k;
+  for (Size i = 0; i < n_in; ++i) inputs[i] = i;
   name_case("sparse_affine", rows, n_in, n_out);
   k.sparse_affine(z, ldz, {starts, columns, a}, w, ld, b, rows, n_in, n_out);
   k.sparse_affine(z, ldz, {starts, columns, a}, w, ld, nullptr, rows, n_in, n_out);
