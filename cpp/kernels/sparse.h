@@ -8,8 +8,9 @@
 namespace chainrule::CHAINRULE_ISA {
 namespace {
 
-// The row of W that comes so many elements later is fetched: it may lie anywhere.
-inline constexpr Size kElementsAhead = 6;
+// The row of W that comes so many elements later is fetched, as is that of ∇W: it may lie anywhere.
+inline constexpr Size kElementsAhead = 8;
+inline constexpr Size kColumnsAhead = 3;
 
 // The parts of a chain's sum, N vectors wide.
 template <class T, int N>
@@ -18,41 +19,62 @@ struct Sums {
 
   CHAINRULE_INLINE void add_row(T x, const T* row) {
     const V<T> factor = splat<T>(x);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < N; ++i) v[i] = fma(factor, load<T>(row + i * kWidth<T>), v[i]);
   }
   CHAINRULE_INLINE void add(const Sums& other) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (int i = 0; i < N; ++i) v[i] = v[i] + other.v[i];
   }
 };
 
-// One row of x, N vectors of outputs. A chain ends where a column reaches the next multiple of
-// `length`, and is added to those before it, of which the first is +0: no sum ends as -0.
+// How many vectors of outputs a row adds up at a time: with a factor they fit the registers.
+inline constexpr int kMostSums = CHAINRULE_VECTOR_BYTES == 0    ? 8
+                                 : CHAINRULE_VECTOR_BYTES == 32 ? 14
+                                                                : 24;
+
+// One row of x, N vectors of outputs. What is fetched may belong to the rows of x that follow,
+// whose elements end at `last`.
 template <class T, int N>
-void sparse_row(T* z, const StoredRows<T>& x, Size row, const T* w, Size ld, const T* b,
-                Size length) {
-  constexpr Size width = kWidth<T>;
-  Sums<T, N> chain{}, total{};
+void sparse_row(T* z, const StoredRows<T>& x, Size row, Size last, const T* w, Size ld,
+                const T* b) {
+  Sums<T, N> sum{};
   if (b != nullptr) {
-#pragma GCC unroll 16
-    for (int i = 0; i < N; ++i) chain.v[i] = load<T>(b + i * width);
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) sum.v[i] = load<T>(b + i * kWidth<T>);
   }
-  Size chain_end = length;
   const Size end = x.starts[row + 1];
   for (Size e = x.starts[row]; e < end; ++e) {
+    if (e + kElementsAhead < last) prefetch<T, N>(w + x.columns[e + kElementsAhead] * ld);
+    sum.add_row(x.values[e], w + x.columns[e] * ld);
+  }
+#pragma GCC unroll 32
+  for (int i = 0; i < N; ++i) store<T>(z + i * kWidth<T>, sum.v[i] + V<T>{});
+}
+
+// A layer of one block. A chain ends where a column reaches the next multiple of its length, and is
+// added to those before it, of which the first is +0: no sum ends as -0.
+template <class T>
+void sparse_block_row(T* z, const StoredRows<T>& x, Size row, const T* w, const T* b, Size length) {
+  constexpr int parts = kParts<T>;
+  Sums<T, parts> chain{}, total{};
+  if (b != nullptr) {
+#pragma GCC unroll 16
+    for (int i = 0; i < parts; ++i) chain.v[i] = load<T>(b + i * kWidth<T>);
+  }
+  Size chain_end = length;
+  for (Size e = x.starts[row]; e < x.starts[row + 1]; ++e) {
     const Size k = x.columns[e];
-    if (e + kElementsAhead < end) prefetch<T, N>(w + x.columns[e + kElementsAhead] * ld);
     if (k >= chain_end) {
       total.add(chain);
       chain = {};
       chain_end = (k / length + 1) * length;
     }
-    chain.add_row(x.values[e], w + k * ld);
+    chain.add_row(x.values[e], w + k * kLanes<T>);
   }
   total.add(chain);
 #pragma GCC unroll 16
-  for (int i = 0; i < N; ++i) store<T>(z + i * width, total.v[i]);
+  for (int i = 0; i < parts; ++i) store<T>(z + i * kWidth<T>, total.v[i]);
 }
 
 // A narrow layer: row k of W is part k mod S of a block, and takes part in chain k mod S.
@@ -79,14 +101,18 @@ void sparse_affine(T* z, Size ldz, const StoredRows<T>& x, const T* w, Size ld, 
     return with_narrow_width<T>(ld, [&](auto p) {
       for (Size r = 0; r < rows; ++r) narrow_sparse_row<T, p>(z + r * ldz, x, r, w, b);
     });
-  constexpr int most = max_vectors(1);
+  if (ld == kLanes<T>) {
+    for (Size r = 0; r < rows; ++r)
+      sparse_block_row<T>(z + r * ldz, x, r, w, b, chain_length(n_in));
+    return;
+  }
   constexpr Size width = kWidth<T>;
-  const Size length = ld == kLanes<T> ? chain_length(n_in) : n_in;
-  const Parts panels((n_out + width - 1) / width, most);
+  const Parts panels((n_out + width - 1) / width, kMostSums);
+  const Size last = x.starts[rows];
   for (Size r = 0; r < rows; ++r) {
     for (Size p = 0, j = 0; p < panels.count; j += panels.size(p) * width, ++p)
-      with_count<most>(panels.size(p), [&](auto n) {
-        sparse_row<T, n>(z + r * ldz + j, x, r, w + j, ld, b != nullptr ? b + j : nullptr, length);
+      with_count<kMostSums>(panels.size(p), [&](auto n) {
+        sparse_row<T, n>(z + r * ldz + j, x, r, last, w + j, ld, b != nullptr ? b + j : nullptr);
       });
   }
 }
@@ -188,18 +214,21 @@ void narrow_sparse_gradient_row(const ChunkSum<T>& sum, const StoredColumns<T>& 
 template <class T>
 void sparse_gradient(const ChunkSum<T>& sum, Size ld, const StoredColumns<T>& x, Size begin,
                      Size end, const T* delta, Size lddelta, Size samples, Size n_out) {
-  constexpr int most = max_vectors(1);
   constexpr Size width = kWidth<T>;
   const bool several = samples > 1;
-  const Parts panels((n_out + width - 1) / width, most);
+  const Parts panels((n_out + width - 1) / width, kMostSums);
   for (Size i = begin; i < end; ++i) {
     const Size row = x.columns[i] * ld;
+    if (i + kColumnsAhead < end) {
+      const T* const ahead = (sum.steps ? sum.w : sum.g) + x.columns[i + kColumnsAhead] * ld;
+      for (Size j = 0; j < n_out; j += kLanes<T>) __builtin_prefetch(ahead + j, 1);
+    }
     if (ld < kLanes<T>) {
       narrow_sparse_gradient_row<T>(sum, x, i, row, delta, lddelta, several, n_out);
       continue;
     }
     for (Size p = 0, j = 0; p < panels.count; j += panels.size(p) * width, ++p)
-      with_count<most>(panels.size(p), [&](auto n) {
+      with_count<kMostSums>(panels.size(p), [&](auto n) {
         const Size left = n_out - j;
         sparse_gradient_row<T, n>(sum, x, i, row + j, delta + j, lddelta, several,
                                   left < n * width ? left : n * width);
