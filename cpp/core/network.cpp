@@ -159,6 +159,17 @@ void predict_alone(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t 
 }
 
 template <class T>
+void predict_alone(const Network<T>& network, const StoredRows<T>& x, T* out, T* room) {
+  const Layout& layout = network.layout;
+  forward_layers<T>({{}, x}, 1,
+                    Prediction<T>{{kernels_for<T>(layout, 1), network, 1},
+                                  room,
+                                  room + layout.max_stride,
+                                  out,
+                                  to_size(layout.n_outputs())});
+}
+
+template <class T>
 int nonfinite_layer(const Network<T>& network) {
   int l = 0;
   for (const Layer& layer : network.layout.layers) {
@@ -192,6 +203,9 @@ template void predict_alone<float>(const Network<float>&, Rows<float>, float*, s
                                    std::size_t, std::size_t, float*);
 template void predict_alone<double>(const Network<double>&, Rows<double>, double*, std::ptrdiff_t,
                                     std::size_t, std::size_t, double*);
+template void predict_alone<float>(const Network<float>&, const StoredRows<float>&, float*, float*);
+template void predict_alone<double>(const Network<double>&, const StoredRows<double>&, double*,
+                                    double*);
 template int nonfinite_layer<float>(const Network<float>&);
 template int nonfinite_layer<double>(const Network<double>&);
 

@@ -71,6 +71,9 @@ void unflatten(const Layout& layout, const T* flat /*(n_parameters)*/, T* buffer
 template <class T>
 void predict_alone(const Network<T>& network, Rows<T> x, T* out, std::ptrdiff_t out_stride,
                    std::size_t rows, std::size_t tile, T* room);
+// One row of stored elements likewise; `room` for a tile of at least one row.
+template <class T>
+void predict_alone(const Network<T>& network, const StoredRows<T>& x, T* out, T* room);
 template <class T>
 std::size_t predict_room(const Network<T>& network, std::size_t tile) {
   return 2 * tile * network.layout.max_stride;

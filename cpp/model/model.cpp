@@ -160,6 +160,25 @@ bool Model<T>::predict(std::span<const T> x, std::span<T> out, Scratch<T>& scrat
 }
 
 template <class T>
+bool Model<T>::predict(std::span<const std::ptrdiff_t> columns, std::span<const T> values,
+                       std::span<T> out, Scratch<T>& scratch) const noexcept {
+  const Network<T>& network = state_->network;
+  AlignedBuffer<T>& buffer = scratch.room_->buffer;
+  if (columns.size() != values.size() || out.size() != n_outputs() ||
+      buffer.size() != predict_room(network, kScratchRows))
+    return false;
+  std::ptrdiff_t before = -1;
+  for (const std::ptrdiff_t column : columns) {
+    if (column <= before || column >= static_cast<std::ptrdiff_t>(n_inputs())) return false;
+    before = column;
+  }
+  const Size starts[] = {0, to_size(columns.size())};
+  predict_alone(network, StoredRows<T>{starts, columns.data(), values.data()}, out.data(),
+                buffer.data());
+  return true;
+}
+
+template <class T>
 double Model<T>::train_step(std::span<const T> x, std::span<const T> y, double learning_rate) {
   State& state = *state_;
   const Layout& layout = state.network.layout;

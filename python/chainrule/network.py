@@ -563,7 +563,7 @@ class Network(_core.Network):
         with np.errstate(all="ignore"):
             return explain(self, x, y, layer, to, from_, depth)
 
-    def check_gradients(self, x: ArrayLike, y: ArrayLike) -> float:
+    def check_gradients(self, x: ArrayLike | Sparse, y: ArrayLike) -> float:
         """Compare back-propagation with central differences, in float64.
 
         Returns

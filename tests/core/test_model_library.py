@@ -66,6 +66,19 @@ def test_predictions_of_other_shapes_have_the_same_bits(tmp_path, sizes):
     np.testing.assert_array_equal(got, net.predict(x))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [(7, 3, 5), (90, 12, 2), (300, 100, 40, 1)])
+def test_rows_of_stored_numbers_have_the_same_bits(tmp_path, sizes, dtype):
+    net = network("tanh", dtype, sizes)
+    net.save(tmp_path / "net")
+    x = RNG.normal(size=(30, sizes[0])).astype(dtype)
+    x[RNG.random(x.shape) < np.linspace(0, 1, 30)[:, None]] = 0
+    x.tofile(tmp_path / "x")
+    run("predict_sparse", tmp_path / "net", tmp_path / "x", tmp_path / "out")
+    got = np.fromfile(tmp_path / "out", dtype).reshape(30, sizes[-1])
+    np.testing.assert_array_equal(got, net.predict(x))
+
+
 @pytest.mark.parametrize("file", sorted((TESTS / "earlier_files").glob("network-*")), ids=str)
 def test_files_of_earlier_versions_have_the_same_bits(tmp_path, file):
     net = cr.Network.load(file)

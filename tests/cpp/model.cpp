@@ -2,6 +2,7 @@
 //
 //   model verdicts FILE...       one line a file: "ok", or why it was refused
 //   model predict MODEL X OUT    rows of X (raw numbers) through MODEL, into OUT
+//   model predict_sparse MODEL X OUT   the same, of each row the numbers that are not 0
 //   model refusals MODEL         "ok" where calls with spans that do not fit are refused
 //   model train MODEL X Y RATE STEPS OUT   that many steps from one batch; saves to OUT
 #include "chainrule/model.h"
@@ -48,6 +49,28 @@ int predict(char** arguments) {
 }
 
 template <class T>
+int predict_sparse(char** arguments) {
+  const auto model = chainrule::Model<T>::load(arguments[0]);
+  const std::vector<T> x = read<T>(arguments[1]);
+  const std::size_t n_in = model.n_inputs(), n_out = model.n_outputs(), rows = x.size() / n_in;
+  std::vector<T> out(rows * n_out);
+  auto scratch = model.scratch();
+  for (std::size_t r = 0; r < rows; ++r) {
+    std::vector<std::ptrdiff_t> columns;
+    std::vector<T> values;
+    for (std::size_t k = 0; k < n_in; ++k) {
+      if (x[r * n_in + k] == T(0)) continue;
+      columns.push_back(static_cast<std::ptrdiff_t>(k));
+      values.push_back(x[r * n_in + k]);
+    }
+    if (!model.predict(columns, values, std::span(out).subspan(r * n_out, n_out), scratch))
+      return 1;
+  }
+  write(arguments[2], out);
+  return 0;
+}
+
+template <class T>
 int train(char** arguments) {
   auto model = chainrule::Model<T>::load(arguments[0]);
   const std::vector<T> x = read<T>(arguments[1]), y = read<T>(arguments[2]);
@@ -69,6 +92,14 @@ int refusals(char** arguments) {
   const std::span<const T> one = std::span(x).first(n_in), torn = std::span(x).first(n_in + 1);
   bool good = !model.predict(torn, out, scratch) && !model.predict(one, out, scratch) &&
               out == std::vector<T>(2 * n_out, T(7));
+  const std::span<T> row = std::span(out).first(n_out);
+  const auto last = static_cast<std::ptrdiff_t>(n_in);
+  using Columns = std::vector<std::ptrdiff_t>;
+  for (const Columns& columns : {Columns{1, 0}, Columns{0, 0}, Columns{-1, 0}, Columns{0, last}})
+    good &= !model.predict(columns, std::span(x).first(2), row, scratch);
+  good &= !model.predict(Columns{0}, std::span(x).first(2), row, scratch) &&
+          !model.predict(Columns{0, 1}, std::span(x).first(2), out, scratch) &&
+          out == std::vector<T>(2 * n_out, T(7));
   const auto refuses = [&](auto call) {
     try {
       call();
@@ -118,6 +149,10 @@ int main(int argc, char** argv) try {
   if (check == "predict")
     return by_type(
         rest[0], [&] { return predict<float>(rest); }, [&] { return predict<double>(rest); });
+  if (check == "predict_sparse")
+    return by_type(
+        rest[0], [&] { return predict_sparse<float>(rest); },
+        [&] { return predict_sparse<double>(rest); });
   if (check == "refusals")
     return by_type(
         rest[0], [&] { return refusals<float>(rest); }, [&] { return refusals<double>(rest); });

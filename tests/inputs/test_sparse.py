@@ -346,7 +346,12 @@ def test_shapes_types_and_numbers(rng):
         net.predict(broken(x, data=memory[: x.nnz]), out=memory[x.nnz - 1 :][:24].reshape(12, 2))
 
 
-@pytest.mark.parametrize("call", ["trace", "explain", "check_gradients"])
+def test_gradients_are_checked(rng, dtype):
+    net, x, y = problem(rng, [12, 5, 2], 6, 0.3, dtype)
+    assert net.check_gradients(x, y) == net.check_gradients(x.toarray(), y) < 1e-9
+
+
+@pytest.mark.parametrize("call", ["trace", "explain"])
 def test_what_takes_dense_samples_says_so(rng, call):
     net, x, y = problem(rng, [30, 5, 2], 12, 0.3)
     arguments = (x[:1], y[0]) if call == "explain" else (x, y)

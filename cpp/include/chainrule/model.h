@@ -73,6 +73,12 @@ class Model {
   [[nodiscard]] bool predict(std::span<const T> x, std::span<T> out,
                              Scratch<T>& scratch) const noexcept;
 
+  // The same for one row of which only some numbers are given, the others being 0: `values` in the
+  // columns of the same places, which rise. The time that it takes follows from how many they are.
+  // False, too, where the columns do not rise, or one is not below n_0.
+  [[nodiscard]] bool predict(std::span<const std::ptrdiff_t> columns, std::span<const T> values,
+                             std::span<T> out, Scratch<T>& scratch) const noexcept;
+
   // One step of gradient descent, W ← W - η ∇W, from a batch: x holds n_0 numbers a row, y n_L.
   // Returns the batch's cost before it. The same bits as Network.train_step(x, y,
   // learning_rate=η). std::invalid_argument where the spans do not hold the same whole number of

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from chainrule import _core
 from chainrule.gradients import flatten
 from chainrule.inputs.arrays import real_array
+from chainrule.inputs.sparse import is_sparse, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import ArrayLike, NDArray
+
+    from chainrule.inputs.sparse import CSR
+    from chainrule.typing import Sparse
 
 
 # Steps relative to max(1, |w|). With ε = 2e-16 the first has a rounding error of about ε C/h =
@@ -22,9 +27,9 @@ if TYPE_CHECKING:
 STEPS = (1e-4, 1e-5, 1e-6)
 
 
-def check_gradients(network: _core.Network, x: ArrayLike, y: ArrayLike) -> float:
+def check_gradients(network: _core.Network, x: ArrayLike | Sparse, y: ArrayLike) -> float:
     """Return ‖g - ĝ‖₂ / (‖g‖₂ + ‖ĝ‖₂); see ``Network.check_gradients``."""
-    x = real_array(x, "x").astype(np.float64)
+    samples = _as_float64(x)
     y = real_array(y, "y")
     if y.dtype.kind == "f":
         y = y.astype(np.float64)
@@ -33,12 +38,12 @@ def check_gradients(network: _core.Network, x: ArrayLike, y: ArrayLike) -> float
     )
     twin.set_parameters(network.get_parameters().astype(np.float64))
 
-    _, weights, biases = _core.gradients(twin, x, y)
+    _, weights, biases = _core.gradients(twin, samples, y)
     g = flatten(weights, biases)
     tolerance = 1e-8 * float(np.linalg.norm(g))
 
     def cost() -> float:
-        return float(_core.sample_costs(twin, x, y)[0].mean())
+        return float(_core.sample_costs(twin, samples, y)[0].mean())
 
     def differentiate(parameter: NDArray[Any]) -> NDArray[Any]:
         derivatives = np.empty(parameter.shape)
@@ -49,6 +54,13 @@ def check_gradients(network: _core.Network, x: ArrayLike, y: ArrayLike) -> float
     g_hat = flatten(*([differentiate(p) for p in views] for views in (twin.weights, twin.biases)))
     norms = np.linalg.norm(g) + np.linalg.norm(g_hat)
     return float(np.linalg.norm(g - g_hat) / norms) if norms else 0.0
+
+
+def _as_float64(x: ArrayLike | Sparse) -> NDArray[np.float64] | CSR:
+    if not is_sparse(x):
+        return real_array(cast("ArrayLike", x), "x").astype(np.float64)
+    rows = rows_of(x)
+    return replace(rows, data=rows.data.astype(np.float64))
 
 
 def _derivative(
