@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, TypeVar, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from chainrule.typing import Sparse
+from chainrule.protocols import Sparse
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")

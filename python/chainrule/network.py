@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     from chainrule.explain import Explanation, Trace
     from chainrule.metrics import Metric
     from chainrule.optimizers import LearningRate, Optimizer
+    from chainrule.protocols import Sparse
     from chainrule.training.callbacks import OnBatchEnd, OnEpochEnd
     from chainrule.training.checkpoint import Checkpoint
     from chainrule.training.early_stopping import EarlyStopping
     from chainrule.training.history import History
     from chainrule.training.regularization import Rates
-    from chainrule.typing import Sparse
 
     Callback = (
         Callable[["Network", History], bool | None] | OnEpochEnd["Network"] | OnBatchEnd["Network"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule.inputs.sparse import CSR
-    from chainrule.typing import Sparse
+    from chainrule.protocols import Sparse
 
 
 # Steps relative to max(1, |w|). With ε = 2e-16 the first has a rounding error of about ε C/h =

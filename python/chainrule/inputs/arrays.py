@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from chainrule.inputs.targets import Found
-    from chainrule.typing import Sparse
+    from chainrule.protocols import Sparse
 
     Samples = NDArray[Any] | CSR
     # x, y and the weights of samples

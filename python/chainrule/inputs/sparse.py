@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from chainrule.typing import Sparse
+    from chainrule.protocols import Sparse
 
 
 @dataclass(frozen=True, eq=False)

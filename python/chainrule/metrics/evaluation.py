@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from chainrule.inputs.targets import Found
-    from chainrule.typing import Sparse
+    from chainrule.protocols import Sparse
 
 Metric = str | Callable[[Any, Any], float]
 

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from chainrule.inputs.targets import Found
     from chainrule.metrics import Metric
     from chainrule.optimizers import LearningRate, Optimizer
+    from chainrule.protocols import Sparse
     from chainrule.training.history import History
     from chainrule.training.regularization import Rates
-    from chainrule.typing import Sparse
 
 
 def fit(network: _core.Network, X: Any, Y: Any, **arguments: Any) -> History:

@@ -1,4 +1,4 @@
-"""Types of arguments that NumPy has no name for."""
+"""What arguments must have where neither Python nor NumPy has a name for it."""
 
 from __future__ import annotations
 
