@@ -1,7 +1,7 @@
 """Run by tests/inputs/test_sparse.py: the arrays of a sparse matrix change while calls use them.
 
 Another thread writes numbers that no matrix has, and the right ones again. Every call returns or
-raises ValueError; prints how many did which.
+raises ValueError; prints "survived".
 """
 
 from __future__ import annotations

@@ -94,7 +94,8 @@ struct Tape {
 
 namespace {
 
-std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_object) {
+std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_object,
+                                bool input_gradient) {
   PyNetwork& handle = self.cast<PyNetwork&>();
   const Input x = view_samples(x_object.ptr(), handle.layout().n_inputs(), handle.typenum(), "x");
   const Pin pin(x.array);
@@ -106,8 +107,8 @@ std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_obje
   tape->is_vector = x.is_vector;
   handle.visit([&]<class T>(TypedNetwork<T>& typed) {
     const Layout& layout = typed.network.layout;
-    auto workspace =
-        std::make_unique<Workspace<T>>(layout, x.matrix.rows, Workspace<T>::input_gradient);
+    auto workspace = std::make_unique<Workspace<T>>(
+        layout, x.matrix.rows, input_gradient ? Workspace<T>::input_gradient : Workspace<T>::none);
     read_network(handle, work_of(layout, x.matrix), [&] {
       tape->version = handle.gate.version();
       record(typed.network, *workspace, x.matrix);
@@ -119,8 +120,8 @@ std::unique_ptr<Tape> make_tape(const py::object& self, const py::object& x_obje
   return tape;
 }
 
-py::tuple record_forward(const py::object& self, const py::object& x) {
-  const py::object tape = py::type::of<Tape>()(self, x);
+py::tuple record_forward(const py::object& self, const py::object& x, bool input_gradient) {
+  const py::object tape = py::type::of<Tape>()(self, x, input_gradient);
   return py::make_tuple(std::exchange(tape.cast<Tape&>().outputs, {}), tape);
 }
 
@@ -140,8 +141,9 @@ py::tuple pullback(Tape& tape, const py::object& dC_da) {
   return handle.visit([&]<class T>(TypedNetwork<T>& typed) -> py::tuple {
     Workspace<T>& workspace = *std::get<std::unique_ptr<Workspace<T>>>(tape.workspace);
     AlignedBuffer<T> gradient(layout.size);
-    py::object dx = new_array(kTypenum<T>, tape.rows, layout.n_inputs(), tape.is_vector);
-    T* const dx_data = static_cast<T*>(PyArray_DATA(as_array(dx)));
+    py::object dx = py::none();
+    if (workspace.dx != nullptr)
+      dx = new_array(kTypenum<T>, tape.rows, layout.n_inputs(), tape.is_vector);
     read_network(handle, training_work(layout, tape.rows), [&] {
       const std::lock_guard lock(tape.mutex);
       if (handle.gate.version() != tape.version)
@@ -149,7 +151,9 @@ py::tuple pullback(Tape& tape, const py::object& dC_da) {
             "the network's parameters changed since vjp(x): call vjp again and use the new "
             "pullback");
       pull_back(typed.network, workspace, d.matrix, gradient.data());
-      copy_rows(dx_data, workspace.dx, layout.input_stride, tape.rows, layout.n_inputs());
+      if (workspace.dx != nullptr)
+        copy_rows(static_cast<T*>(PyArray_DATA(as_array(dx))), workspace.dx, layout.input_stride,
+                  tape.rows, layout.n_inputs());
     });
     T* const data = gradient.data();
     const auto [weights, biases] = parameter_views(layout, data, own(std::move(gradient)));
@@ -215,7 +219,7 @@ py::tuple trace_of(PyNetwork& handle, const py::object& x, const py::object& y) 
 
 void bind_derivatives(py::class_<PyNetwork>& network, py::module_& module) {
   py::class_<Tape> tape(module, "Tape", py::is_final(), holds_network<Tape>());
-  def_init(tape, &make_tape, py::arg("network"), py::arg("x"));
+  def_init(tape, &make_tape, py::arg("network"), py::arg("x"), py::arg("input_gradient") = true);
   tape.def("pullback", &pullback, py::arg("dC_da"));
   network.def("cost", &cost, py::arg("x"), py::arg("y"), py::arg("sample_weight") = py::none(),
               py::kw_only(), py::arg("label_smoothing") = 0.0,
@@ -255,7 +259,7 @@ UserWarning
              py::arg("first_row") = 0,
              "(the cost of each sample, what the user is to be warned of): see `check_data`.");
   module.def("record", &record_forward, py::arg("network"), py::arg("x"),
-             "(a^L, the tape that pulls ∂C/∂a^L back).");
+             py::arg("input_gradient") = true, "(a^L, the tape that pulls ∂C/∂a^L back).");
   module.def("trace", &trace_of, py::arg("network"), py::arg("x"), py::arg("y"),
              "(a, z, g', δ) of every layer, per sample.");
 }

@@ -201,7 +201,8 @@ Raises
 TypeError
     x is complex, of objects or strings, or masked; out has another dtype.
 ValueError
-    A shape does not fit, or out is read-only, not contiguous or overlaps x.
+    A shape does not fit, out is read-only, not contiguous or overlaps x, or the arrays of a sparse
+    matrix do not describe one.
 )";
 
 }  // namespace

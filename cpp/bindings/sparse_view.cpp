@@ -28,11 +28,12 @@ Indices view_indices(py::object& array, const char* name, const char* part) {
 // Whether the columns of every row rise; throws where they, or the rows' bounds, are out of range.
 bool check_csr(const Matrix& matrix, const char* name) {
   const auto columns = static_cast<std::int64_t>(matrix.columns);
-  if (matrix.starts[0] != 0)
-    refuse(name, "whose indptr starts with " + std::to_string(matrix.starts[0]) + ", expected 0");
+  // Every number is read once: another thread may be writing them.
+  std::int64_t begin = matrix.starts[0];
+  if (begin != 0)
+    refuse(name, "whose indptr starts with " + std::to_string(begin) + ", expected 0");
   bool rises = true;
   for (std::size_t r = 0; r < matrix.rows; ++r) {
-    const std::int64_t begin = matrix.starts[r];
     const std::int64_t end = matrix.starts[r + 1];
     if (end < begin || end > static_cast<std::int64_t>(matrix.stored))
       refuse(name, "whose indptr goes from " + std::to_string(begin) + " to " +
@@ -49,6 +50,7 @@ bool check_csr(const Matrix& matrix, const char* name) {
       rises &= column > before;
       before = column;
     }
+    begin = end;
   }
   return rises;
 }
@@ -66,7 +68,9 @@ Input view_csr(const py::object& csr, std::size_t columns, int typenum, const ch
   }
   Input input;
   input.is_vector = vector;
-  input.array = csr.attr("data");
+  input.array = real_array(csr.attr("data").ptr(), name);
+  if (!PyArray_IS_C_CONTIGUOUS(as_array(input.array)))
+    input.array = py::module_::import("numpy").attr("ascontiguousarray")(input.array);
   input.places = csr.attr("indices");
   input.starts = csr.attr("indptr");
   const Indices places = view_indices(input.places, name, "indices");
@@ -78,7 +82,8 @@ Input view_csr(const py::object& csr, std::size_t columns, int typenum, const ch
   matrix.rows = vector ? 1 : shape[0].cast<std::size_t>();
   matrix.columns = columns;
   matrix.column_stride = 0;
-  if (static_cast<std::size_t>(PyArray_SIZE(as_array(input.starts))) != matrix.rows + 1)
+  if (PyArray_SIZE(as_array(input.starts)) == 0 ||
+      static_cast<std::size_t>(PyArray_SIZE(as_array(input.starts)) - 1) != matrix.rows)
     refuse(name, "whose indptr has " + std::to_string(PyArray_SIZE(as_array(input.starts))) +
                      " numbers, expected " + std::to_string(matrix.rows + 1) +
                      ", one more than rows");

@@ -7,7 +7,7 @@ namespace chainrule {
 
 template <class T>
 void StoredSamples<T>::grow(std::size_t stored) {
-  if (stored <= columns_.size()) return;
+  if (stored <= columns_.size() && stored <= values_.size()) return;
   // By half more, as the next chunk may have a few more elements.
   const std::size_t room = stored + stored / 2;
   columns_.resize(room);
@@ -19,15 +19,18 @@ void StoredSamples<T>::sort_by_column(std::size_t n, bool every_column, std::siz
                                       std::size_t count) {
   place_.resize(n);
   touched_.clear();
+  const auto begin = static_cast<std::size_t>(starts_[first]);
+  const auto end = static_cast<std::size_t>(starts_[first + count]);
+  // Before the first place is marked: what is short of memory then leaves none behind.
+  touched_.reserve(every_column ? n : std::min(n, end - begin));
+  column_starts_.reserve((every_column ? n : std::min(n, end - begin)) + 2);
+  samples_.resize(end - begin);
+  column_values_.resize(end - begin);
   if (every_column) {
     touched_.resize(n);
     std::iota(touched_.begin(), touched_.end(), Size{0});
     std::iota(place_.begin(), place_.end(), std::uint32_t{1});
   }
-  const auto begin = static_cast<std::size_t>(starts_[first]);
-  const auto end = static_cast<std::size_t>(starts_[first + count]);
-  samples_.resize(end - begin);
-  column_values_.resize(end - begin);
   column_starts_.assign(touched_.size() + 2, 0);
   // A stored 0 touches nothing, and adds nothing. Element counts go two places up: the starts are
   // then sums, and filling the columns moves them to where they belong.

@@ -2,6 +2,7 @@
 // product, column by column for ∇W. A copy, so that what is checked cannot change.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -21,6 +22,9 @@ class StoredSamples {
     Size stored = 0;
     for (std::size_t i = 0; i < count; ++i) {
       ranges_[i] = stored_range(matrix, row(i));
+      // Rows have no element in common, unless another thread changes where they start.
+      ranges_[i].count =
+          std::min(ranges_[i].count, matrix.stored - static_cast<std::size_t>(stored));
       starts_[i] = stored;
       stored += static_cast<Size>(ranges_[i].count);
     }

@@ -118,7 +118,7 @@ void sparse_affine(T* z, Size ldz, const StoredRows<T>& x, const T* w, Size ld, 
 }
 
 // One dense row: of so many inputs at a time those that are not zero are listed first, so that the
-// loop over rows of W has no branches to guess; more than one in kWorthSkipping has to be zero.
+// loop over rows of W has no branches to guess; at least one in kWorthSkipping has to be zero.
 inline constexpr Size kListed = 1024;
 inline constexpr Size kFewestToSkip = 64;
 inline constexpr Size kWorthSkipping = 6;

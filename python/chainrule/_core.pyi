@@ -83,7 +83,9 @@ def is_canonical(x: Sparse) -> bool: ...
 def sample_costs(
     network: Network, x: ArrayLike | Sparse, y: ArrayLike, first_row: int = 0
 ) -> tuple[NDArray[Any], tuple[int, int | None, str, int, str] | None]: ...
-def record(network: Network, x: ArrayLike | Sparse) -> tuple[NDArray[Any], Tape]: ...
+def record(
+    network: Network, x: ArrayLike | Sparse, input_gradient: bool = True
+) -> tuple[NDArray[Any], Tape]: ...
 def trace(
     network: Network, x: ArrayLike, y: ArrayLike
 ) -> tuple[
@@ -165,10 +167,13 @@ class Predictor:
 
 @final
 class Tape:
-    def __init__(self, network: Network, x: ArrayLike | Sparse) -> None: ...
+    def __init__(
+        self, network: Network, x: ArrayLike | Sparse, input_gradient: bool = True
+    ) -> None: ...
+    # The last one is None without input_gradient.
     def pullback(
         self, dC_da: ArrayLike
-    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], NDArray[Any]]: ...
+    ) -> tuple[tuple[NDArray[Any], ...], tuple[NDArray[Any], ...], Any]: ...
 
 @final
 class OptimizerState:

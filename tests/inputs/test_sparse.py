@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chainrule as cr
+from chainrule import _core
 from chainrule.inputs.sparse import CSR
 from support import TESTS, assert_same_bits, random_network, random_targets, run_python
 
@@ -106,6 +107,18 @@ def test_pullbacks(rng, rows, width, dtype):
         assert_same_bits(dC_dx, dC_dx_dense)
 
 
+def test_a_pullback_without_the_gradient_of_x(rng):
+    """As the estimators' Poisson loss asks for it: nothing of the size of a dense x is made."""
+    net, x, _ = problem(rng, [90, 5, 2], 40, 0.1)
+    dC_da = rng.normal(size=(40, 2))
+    (_, tape), (_, whole) = (_core.record(net, x, wanted) for wanted in (False, True))
+    *ours, missing = tape.pullback(dC_da)
+    *theirs, _ = whole.pullback(dC_da)
+    assert missing is None
+    for mine, other in zip(sum(ours, ()), sum(theirs, ()), strict=True):
+        assert_same_bits(mine, other)
+
+
 @pytest.mark.parametrize("rows", [300, 1100])
 @pytest.mark.parametrize("width", [3, 12, 40])
 def test_several_chunks(rng, rows, width, dtype):
@@ -114,6 +127,12 @@ def test_several_chunks(rng, rows, width, dtype):
     assert net.cost(x, y) == net.cost(dense, y)
     assert_same_bits(net.gradients(x, y).flatten(), net.gradients(dense, y).flatten())
     assert net.evaluate(x, y) == net.evaluate(dense, y)
+
+
+def test_metrics_of_many_slices(rng):
+    net, x, y = problem(rng, [30_000, 5, 2], 400, 0.001)
+    w = rng.random(400)
+    assert net.evaluate(x, y, w) == net.evaluate(x.toarray(), y, w)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 200, 256, 300, None])
@@ -308,6 +327,25 @@ HOSTILE = {
 }
 
 
+def raw(x, kind, attribute, at, value):
+    """A matrix of another format, of which one index is changed past SciPy's checks."""
+    matrix = x.asformat(kind)
+    array = getattr(matrix, attribute)
+    array[at] = value
+    return matrix
+
+
+HOSTILE |= {
+    "of csc": lambda x: raw(x, "csc", "indices", 5, 10**9),
+    "of csc, negative": lambda x: raw(x, "csc", "indices", 5, -7),
+    "of csc, far too far": lambda x: raw(x, "csc", "indptr", -1, 10**9),
+    "of coo": lambda x: raw(x, "coo", "row", 5, 10**9),
+    "of coo, negative": lambda x: raw(x, "coo", "col", 5, -(10**9)),
+    "of bsr": lambda x: raw(x, "bsr", "indices", 1, 10**9),
+    "more rows than memory": lambda x: CSR(x.data, x.indices, x.indptr[:0], (2**64 - 1, 30)),
+}
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_arrays_that_describe_no_matrix(rng, name):
     net, x, y = problem(rng, [30, 5, 2], 12, 0.3)
@@ -320,9 +358,19 @@ def test_arrays_that_describe_no_matrix(rng, name):
         lambda: net.fit(hostile, y, learning_rate=0.1),
         lambda: net.evaluate(hostile, y),
     ):
-        with pytest.raises(ValueError, match="x is a sparse matrix wh.*build it again"):
+        with pytest.raises(ValueError, match="x is a sparse matrix wh.*build it.*again"):
             call()
     assert_same_bits(net.get_parameters(), before)
+
+
+def test_strides_are_minded(rng):
+    net, x, _ = problem(rng, [30, 5, 2], 12, 0.3)
+    expected = net.predict(x)
+    assert_same_bits(net.predict(broken(x, data=np.repeat(x.data, 2)[::2])), expected)
+    assert_same_bits(net.predict(broken(x, data=x.data[::-1].copy()[::-1])), expected)
+    assert_same_bits(net.predict(broken(x, data=list(x.data))), expected)
+    with pytest.raises(TypeError, match="real numbers"):
+        net.predict(broken(x, data=x.data.astype(complex)))
 
 
 def test_shapes_types_and_numbers(rng):

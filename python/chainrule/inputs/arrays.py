@@ -146,13 +146,6 @@ def apart(network: _core.Network, array: Samples) -> Samples:
     return array.copy() if any(np.may_share_memory(array, view) for view in views) else array
 
 
-def width_of(network: _core.Network, x: Samples) -> int:
-    """Return the numbers of one row of x in the widest layer of a network."""
-    if isinstance(x, CSR):
-        return max(*network.sizes[1:], len(x.data) // max(1, len(x)))
-    return max(network.sizes)
-
-
 def row_slices(n: int, width: int) -> Iterator[slice]:
     """Cut n rows of `width` numbers into slices of at most `SLICE_SIZE` numbers (or one row)."""
     rows = max(1, SLICE_SIZE // width)
@@ -174,7 +167,7 @@ def check(
         whole = native(x, network.dtype), native(y, network.dtype)
         return _core.check_data(network, *whole, sample_weight, first_row)
     found = None
-    for part in row_slices(len(x), width_of(network, x)):
+    for part in row_slices(len(x), max(network.sizes)):
         x_part, y_part = native(x[part], network.dtype), native(y[part], network.dtype)
         found = joined(
             found, _core.check_data(network, x_part, y_part, None, first_row + part.start)

@@ -6,7 +6,7 @@ brought into this form, never made dense.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,7 +69,7 @@ class CSR:
                 )
             rows = np.arange(start, stop, step)
         begin, counts = self.indptr[:-1][rows], np.diff(self.indptr)[rows]
-        indptr = np.concatenate([[0], np.cumsum(counts, dtype=self.indptr.dtype)])
+        indptr = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
         places = np.arange(indptr[-1]) + np.repeat(begin - indptr[:-1], counts)
         shape = (len(counts), self.shape[1])
         return CSR(self.data[places], self.indices[places], indptr, shape)
@@ -84,7 +84,7 @@ def as_csr(value: Any, name: str = "x") -> CSR:
     """Return the rows of a sparse matrix, where they lie if it is CSR."""
     if isinstance(value, CSR):
         return value
-    matrix = value if getattr(value, "format", None) == "csr" else value.tocsr()
+    matrix = value if getattr(value, "format", None) == "csr" else _converted(value, name)
     data, indices, indptr = (
         np.ascontiguousarray(array) for array in (matrix.data, matrix.indices, matrix.indptr)
     )
@@ -94,6 +94,35 @@ def as_csr(value: Any, name: str = "x") -> CSR:
             f"with {name}.astype(numpy.float32)"
         )
     return CSR(data, indices, indptr, tuple(map(int, matrix.shape)))
+
+
+def _converted(value: Sparse, name: str) -> Any:
+    """Return a CSR matrix of another format, whose indices SciPy would not look at."""
+    kind = getattr(value, "format", None)
+    if kind not in ("csc", "coo", "bsr"):
+        return value.tocsr()
+    try:
+        own: Any = value.copy()  # type: ignore[attr-defined]  # that nobody else changes
+    except ValueError as error:
+        raise ValueError(
+            f"{name} is a sparse matrix whose arrays SciPy refuses ({error}): build it again"
+        ) from error
+    if kind == "coo":
+        places = getattr(own, "coords", None) or (own.row, own.col)
+        for axis, length in zip(places, own.shape, strict=True):
+            if len(axis) and not 0 <= axis.min() <= axis.max() < length:
+                raise ValueError(
+                    f"{name} is a sparse matrix whose coordinates go from {axis.min()} to "
+                    f"{axis.max()}, expected 0 to {length - 1}: build it again"
+                )
+        return own.tocsr()
+    rows, columns = own.shape if kind == "bsr" else own.shape[::-1]
+    if kind == "bsr":
+        rows, columns = rows // own.blocksize[0], columns // own.blocksize[1]
+    # The core looks at the indices: of CSC as those of the transpose, of BSR as those of blocks.
+    numbers = np.zeros(len(own.indices), np.float32)
+    _core.is_canonical(CSR(numbers, own.indices, own.indptr, (rows, columns)))
+    return own.tocsr()
 
 
 def rows_of(value: Any, name: str = "x") -> CSR:
@@ -108,6 +137,13 @@ def canonical(matrix: CSR) -> CSR:
     They are added in the order in which they are stored, in the matrix's own dtype, as its
     ``toarray()`` does.
     """
+    matrix = replace(  # copies, looked at once more: the arrays may be changing
+        matrix,
+        data=matrix.data.copy(),
+        indices=matrix.indices.copy(),
+        indptr=matrix.indptr.copy(),
+    )
+    _core.is_canonical(matrix)
     rows = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
     count = len(rows)
     order = np.lexsort((matrix.indices[:count], rows))  # stable

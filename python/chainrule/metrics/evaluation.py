@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chainrule import _core
-from chainrule.inputs.arrays import as_samples, row_slices, width_of
+from chainrule.inputs.arrays import as_samples, row_slices
 from chainrule.inputs.targets import joined
 from chainrule.metrics.functions import roc_auc
 from chainrule.metrics.tallies import ChunkedSum, Classes, Errors, Tally, TopK
@@ -46,7 +46,7 @@ def evaluate(
     outputs = np.empty((len(samples), network.sizes[-1]), network.dtype) if functions else None
     costs, weights = ChunkedSum(), ChunkedSum()
     found = None
-    for part in row_slices(len(samples), width_of(network, samples)):
+    for part in row_slices(len(samples), max(network.sizes)):
         w = np.ones(part.stop - part.start) if weight is None else weight[part]
         weights.add(w)
         if w.any():

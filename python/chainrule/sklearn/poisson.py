@@ -42,7 +42,7 @@ def gradients(
     network: Network, x: Samples, y: NDArray[Any], weight: NDArray[np.float64] | None
 ) -> Gradients:
     """Return the mean cost of a batch and its derivatives, as ``Network.gradients`` does."""
-    z, tape = _core.record(network, x)
+    z, tape = _core.record(network, x, False)
     y = y.reshape(z.shape).astype(np.float64)
     w = np.ones((len(y), 1)) if weight is None else weight[:, None]
     share = w / (w.cumsum()[-1] or 1.0)  # without weight the gradient is 0

@@ -95,10 +95,11 @@ def _add(digest: Digest, network: _core.Network, batch: Batch) -> None:
 
 def _add_array(digest: Digest, array: Samples, dtype: DTypeLike) -> None:
     if isinstance(array, CSR):
-        # The elements in their places, however the matrix stores them.
-        for places in (array.indptr, array.indices):
+        # As they are stored: a stored 0, or a dense copy, counts as other data.
+        stored = int(array.indptr[-1])
+        for places in (array.indptr, array.indices[:stored]):
             _add_array(digest, places, np.int64)
-        _add_array(digest, array.data, dtype)
+        _add_array(digest, array.data[:stored], dtype)
         return
     width = 1 if array.ndim == 1 else array.shape[1]
     for part in row_slices(len(array), width):

@@ -17,6 +17,7 @@ import numpy as np
 
 from chainrule import _core
 from chainrule.inputs.arrays import apart, as_samples, check, is_native, native
+from chainrule.inputs.sparse import is_sparse
 from chainrule.training.class_weight import ClassWeight
 
 if TYPE_CHECKING:
@@ -213,8 +214,10 @@ class Stream(Source):
         notice: Notice,
     ) -> None:
         super().__init__(network, regularization, threads)
-        if isinstance(batches, np.ndarray) or not (
-            isinstance(batches, Iterable) or callable(batches)
+        if (
+            isinstance(batches, np.ndarray)
+            or is_sparse(batches)
+            or not (isinstance(batches, Iterable) or callable(batches))
         ):
             raise TypeError(
                 "without Y, X must be an iterable of (x, y) or (x, y, sample_weight) batches, or "
