@@ -356,7 +356,9 @@ def test_sparse_inputs_give_the_bits_of_dense_ones(solver, container):
 @unconverged
 @pytest.mark.parametrize("solver", ["adam", "lbfgs"])
 def test_sparse_counts_give_the_bits_of_dense_ones(solver):
-    model = MLPRegressor(15, loss="poisson", solver=solver, max_iter=5, random_state=1)
+    model = MLPRegressor(
+        "poisson", hidden_layer_sizes=15, solver=solver, max_iter=5, random_state=1
+    )
     dense = model.fit(X_DIGITS, Y_DIGITS).predict(X_DIGITS)
     given = sparse.csr_matrix(X_DIGITS)
     np.testing.assert_array_equal(model.fit(given, Y_DIGITS).predict(given), dense)
