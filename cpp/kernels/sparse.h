@@ -29,9 +29,9 @@ struct Sums {
 };
 
 // How many vectors of outputs a row adds up at a time: with a factor they fit the registers.
-inline constexpr int kMostSums = CHAINRULE_VECTOR_BYTES == 0    ? 8
+inline constexpr int kMostSums = CHAINRULE_VECTOR_BYTES == 16   ? 16
                                  : CHAINRULE_VECTOR_BYTES == 32 ? 14
-                                                                : 24;
+                                                                : 8;
 
 // One row of x, N vectors of outputs. What is fetched may belong to the rows of x that follow,
 // whose elements end at `last`.
