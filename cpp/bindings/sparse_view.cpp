@@ -1,4 +1,6 @@
 // Samples of sparse matrices: SciPy's, as chainrule.inputs.sparse finds their arrays.
+#include <algorithm>
+
 #include "bindings/numpy_view.h"
 
 namespace chainrule::python {
@@ -38,9 +40,8 @@ bool check_csr(const Matrix& matrix, const char* name) {
     if (end < begin || end > static_cast<std::int64_t>(matrix.stored))
       refuse(name, "whose indptr goes from " + std::to_string(begin) + " to " +
                        std::to_string(end) + " in row " + std::to_string(r) +
-                       ", expected rising "
-                       "numbers up to " +
-                       std::to_string(matrix.stored) + ", the elements stored");
+                       ", expected rising numbers up to " + std::to_string(matrix.stored) +
+                       ", the elements stored");
     std::int64_t before = -1;
     for (std::int64_t i = begin; i < end; ++i) {
       const std::int64_t column = matrix.places[static_cast<std::size_t>(i)];

@@ -3,7 +3,6 @@
 // subtree can sum it alone.
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>

@@ -58,7 +58,7 @@ struct GradientTerms {
 };
 
 // Rows of which only the stored elements are known, the others being 0: those of row r are at
-// [starts[r], starts[r + 1]) of columns and values, a column at most once a row, in rising order.
+// [starts[r], starts[r + 1]) of columns and values, a column at most once per row, in rising order.
 template <class T>
 struct StoredRows {
   const Size* starts = nullptr;

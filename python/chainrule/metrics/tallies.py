@@ -30,7 +30,7 @@ class ChunkedSum:
         self._rest = np.zeros(0)
 
     def add(self, values: NDArray[Any]) -> None:
-        """Add one number a sample."""
+        """Add one number per sample."""
         values = np.concatenate([self._rest, values])
         whole = len(values) // self.CHUNK * self.CHUNK
         self._sums += self._sums_of(values[:whole].reshape(-1, self.CHUNK))
